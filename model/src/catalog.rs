@@ -1,11 +1,12 @@
 //! What is known.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{Blob, Change, Digest, Epoch, Location, Name, Outcome, Pointer, Result, Time};
+use crate::{Blob, Change, Digest, Epoch, KindId, Location, Name, Outcome, Pointer, Result, Time};
 
 /// A namespace's number in its catalog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -132,6 +133,12 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     async fn uploads(&self, one: Option<(NamespaceId, String)>, before: Option<Time>) -> Result<Vec<UploadRow>>;
     /// The token of this secret's hash, or all (`None`).
     async fn tokens(&self, hash: Option<Digest>) -> Result<Vec<TokenRow>>;
+    /// Whether everything that a name holds has its bytes; true when the name is not bound. Walks the counted nodes.
+    async fn whole(&self, space: NamespaceId, name: Name) -> Result<bool>;
+    /// Which of these nodes are open, in order.
+    async fn open_nodes(&self, space: NamespaceId, nodes: Vec<(Digest, KindId)>) -> Result<Vec<bool>>;
+    /// Makes the log of changes small and copies a consistent catalog to this new file.
+    async fn backup(&self, to: PathBuf) -> Result<()>;
     /// What holds a blob in a namespace: names (their text) and nodes (their digests). A scan, for `why`.
     async fn holders(&self, space: NamespaceId, digest: Digest) -> Result<(Vec<Name>, Vec<Digest>)>;
 }

@@ -98,7 +98,8 @@ pub enum Change {
         digest: Digest,
     },
     /// Counts some children of a node (at most about a thousand a change) and, with `last`, opens it.
-    /// Refused as `Incomplete` with those that are not there. An open node stays as it is. → `Done`
+    /// Refused as `Incomplete` with those that are not there, as `Kept` when an earlier part is not counted (any
+    /// more). → `Done`
     Open {
         /// Whose.
         space: NamespaceId,
@@ -113,7 +114,7 @@ pub enum Change {
         /// This is the last part.
         last: bool,
     },
-    /// Binds all of the names or none. Refused as `Incomplete` or `Conflict`. → `Done`
+    /// Binds all of the names or none. Refused as `Incomplete` or `Conflict`. → `Fell`, with what the old pointers held
     Bind {
         /// Whose.
         space: NamespaceId,

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-use crate::{Blob, Body, Digest, Result, Span};
+use crate::{Body, Digest, Result, Span};
 
 /// A life of a writing process: a row that it writes at its start. Locations carry it, so that bytes without
 /// a row can be told to be garbage as soon as their writer is known to be dead.
@@ -68,19 +68,21 @@ pub trait Store: Send + Sync + fmt::Debug {
 pub trait Stage: Send + fmt::Debug {
     /// Takes the next bytes. May return before they are written; a failure is then told by the next call.
     async fn append(&mut self, bytes: Bytes) -> Result<()>;
+    /// Makes all that was appended readable through the view.
+    async fn flush(&mut self) -> Result<()>;
     /// Makes all that was appended durable.
     async fn sync(&mut self) -> Result<()>;
-    /// Durably moves the bytes to the location of this blob. They must be all of it and `append` has ended.
-    async fn settle(self: Box<Self>, blob: Blob) -> Result<Location>;
+    /// Durably moves the bytes to this fresh location. They must be the whole blob, of this size.
+    async fn settle(self: Box<Self>, at: Location, size: u64) -> Result<()>;
     /// A window on what was appended, for followers and to hash again.
     fn view(&self) -> std::sync::Arc<dyn View>;
 }
 
 /// A window on the bytes of a stage; outlives it.
 pub trait View: Send + Sync {
-    /// Bytes whose `append` was followed by another call that succeeded.
+    /// Bytes that were flushed.
     ///
     /// # Errors
-    /// `OutOfRange` beyond what was appended.
+    /// `OutOfRange` beyond what was flushed, where the stage can tell.
     fn body(&self, span: Span) -> Result<Body>;
 }

@@ -1,0 +1,272 @@
+//! Room is made by taking what was least recently used: a lease that nothing holds, or a Name that may go.
+//!
+//! There is no index by use, because it would cost every write. Instead the leases and names are paged through
+//! by key, and the oldest of them kept in a list until it is used up. What a step lets go of joins the list, so
+//! that the order is exact: nothing is taken while something older could be.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use model::{Blob, Change, Error, Idle, Name, Outcome, Result, Retention, Time, When};
+
+use crate::hub::Hub;
+use crate::space::Space;
+
+/// Candidates that one pass keeps: some megabytes, and one pass a few thousand evictions.
+const KEPT: usize = 16_384;
+/// Rows of one read, which holds up a checkpoint while it lasts.
+const PAGE: usize = 2_000;
+/// Leases of one change.
+const BATCH: usize = 256;
+
+/// What can go.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Victim {
+    /// A lease that nothing holds.
+    Lease(Blob),
+    /// A name that may go, and with it what only it holds.
+    Name(Name),
+}
+
+type Candidate = (Time, Victim);
+
+/// The oldest candidates of a namespace.
+#[derive(Default)]
+pub(crate) struct Candidates {
+    heap: BinaryHeap<Reverse<Candidate>>,
+    /// The list is complete up to this stamp; `None`: altogether.
+    horizon: Option<Time>,
+    /// The namespace's count of changes when a pass found nothing.
+    barren: Option<u64>,
+}
+
+impl Candidates {
+    /// Adds one, unless it lies beyond what the list covers: the next pass finds it.
+    fn push(&mut self, used: Time, victim: Victim) {
+        if self.horizon.is_none_or(|horizon| used <= horizon) {
+            self.heap.push(Reverse((used, victim)));
+        }
+    }
+
+    /// Adds leases that nothing holds any more.
+    pub(crate) fn fell(&mut self, fallen: Vec<Idle>) {
+        for idle in fallen {
+            self.push(idle.used, Victim::Lease(idle.blob));
+        }
+    }
+
+    fn pop(&mut self) -> Option<Candidate> {
+        self.heap.pop().map(|Reverse(candidate)| candidate)
+    }
+}
+
+/// Keeps the `KEPT` oldest of a long list.
+struct Oldest(BinaryHeap<Candidate>, bool);
+
+impl Oldest {
+    fn add(&mut self, used: Time, victim: Victim) {
+        self.0.push((used, victim));
+        if self.0.len() > KEPT {
+            self.0.pop();
+            self.1 = true;
+        }
+    }
+}
+
+impl Hub {
+    /// Evicts until `bytes` more fit into the namespace and on the disk.
+    pub(crate) async fn make_room(&self, space: &Arc<Space>, bytes: u64) -> Result<()> {
+        let mut candidates = space.candidates.lock().await;
+        let mut freed = 0;
+        // What the disk lacks is measured once: what was freed shows there only later.
+        let disk = self.disk_short(bytes);
+        loop {
+            let short = space.over(bytes).max(disk.saturating_sub(freed));
+            if short == 0 {
+                break;
+            }
+            let Some((used, victim)) = candidates.pop() else {
+                if self.refill(space, &mut candidates).await? {
+                    continue;
+                }
+                return Err(self.no_room(space, disk));
+            };
+            if used > Time::now().minus(space.grace) || self.clock().jumped(space.grace) {
+                candidates.push(used, victim);
+                return Err(self.no_room(space, disk));
+            }
+            freed += match victim {
+                Victim::Lease(blob) => {
+                    let batch = gather(&mut candidates, used, blob, short);
+                    self.reap(space, &mut candidates, batch).await?
+                }
+                Victim::Name(name) => {
+                    self.evict_name(space, &mut candidates, used, name).await?;
+                    0
+                }
+            };
+        }
+        drop(candidates);
+        self.bury_bare().await
+    }
+
+    fn no_room(&self, space: &Space, disk: u64) -> Error {
+        if disk > 0 {
+            return Error::full("the disk is full: free space, or lower the quota");
+        }
+        Error::full(format!(
+            "namespace {:?} has used its {} bytes and nothing in it may be evicted now: raise the quota, or unbind names",
+            space.name,
+            space.limit.load(Relaxed)
+        ))
+    }
+
+    /// Pages through all leases and names for the oldest. False when there is nothing that may go.
+    async fn refill(&self, space: &Arc<Space>, candidates: &mut Candidates) -> Result<bool> {
+        let changes = space.changes.load(Relaxed);
+        if candidates.barren == Some(changes) {
+            return Ok(false);
+        }
+        self.flush_uses(space).await?;
+        let mut oldest = Oldest(BinaryHeap::new(), false);
+        let mut after = 0;
+        loop {
+            let (page, last) = self.catalog().page_leases(space.id, after, PAGE).await?;
+            for row in page.into_iter().filter(|row| row.holders == 0 && row.held) {
+                oldest.add(row.used, Victim::Lease(row.blob));
+            }
+            match last {
+                Some(last) => after = last,
+                None => break,
+            }
+        }
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.catalog().list(space.id, String::new(), after.take(), PAGE).await?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(last.as_str().to_owned());
+            for (name, row) in page {
+                if row.pointer.keep != Retention::Firm {
+                    oldest.add(row.used, Victim::Name(name));
+                }
+            }
+        }
+        let Oldest(heap, cut) = oldest;
+        candidates.horizon = heap.peek().filter(|_| cut).map(|(used, _)| *used);
+        candidates.heap = heap.into_iter().map(Reverse).collect();
+        candidates.barren = candidates.heap.is_empty().then_some(changes);
+        Ok(!candidates.heap.is_empty())
+    }
+
+    /// Ends these leases; returns the bytes that this gave back.
+    async fn reap(
+        &self,
+        space: &Arc<Space>,
+        candidates: &mut Candidates,
+        batch: Vec<(Time, Blob)>,
+    ) -> Result<u64> {
+        let mut marked = Vec::with_capacity(batch.len());
+        for (used, blob) in batch {
+            match space.presence.begin_reap(&blob.digest, used) {
+                Ok(()) => marked.push((used, blob)),
+                // Used since the list was made: it waits for its turn.
+                Err(Some(later)) => candidates.push(later, Victim::Lease(blob)),
+                Err(None) => {}
+            }
+        }
+        let marks = Marks { space, digests: marked.iter().map(|(_, blob)| blob.digest).collect() };
+        let changes = marked
+            .iter()
+            .map(|(used, blob)| Change::Reap { space: space.id, digest: blob.digest, unused_since: *used })
+            .collect();
+        let outcomes = self.catalog().apply(changes).await?;
+        drop(marks);
+        let mut freed = 0;
+        for ((used, blob), outcome) in marked.into_iter().zip(outcomes) {
+            space.settle(blob.size, &outcome);
+            match outcome {
+                Outcome::Reaped { freed: bytes, fallen, bare } => {
+                    freed += bytes;
+                    candidates.fell(fallen);
+                    if bare {
+                        self.bare().push(blob.digest);
+                    }
+                }
+                Outcome::More(fallen) => {
+                    candidates.fell(fallen);
+                    candidates.push(used, Victim::Lease(blob));
+                }
+                _ => {}
+            }
+        }
+        Ok(freed)
+    }
+
+    async fn evict_name(
+        &self,
+        space: &Arc<Space>,
+        candidates: &mut Candidates,
+        used: Time,
+        name: Name,
+    ) -> Result<()> {
+        let later = space.names().get(&name).copied().filter(|later| *later > used);
+        if let Some(later) = later {
+            candidates.push(later, Victim::Name(name));
+            return Ok(());
+        }
+        let by = "evicted: least recently used".to_owned();
+        let change =
+            Change::Unbind { space: space.id, name, when: When::Always, unused_since: Some(used), at: Time::now(), by };
+        if let Some(Outcome::Fell(fallen)) = self.catalog().apply(vec![change]).await?.pop() {
+            candidates.fell(fallen);
+        }
+        Ok(())
+    }
+
+    /// What would go, in its order, if the namespace had to hold `target` bytes or less. Changes nothing; names
+    /// are listed without what only they hold.
+    pub(crate) async fn candidates(&self, space: &Arc<Space>) -> Result<Vec<(Time, Victim)>> {
+        let mut list = Candidates::default();
+        self.refill(space, &mut list).await?;
+        let mut sorted = list.heap.into_sorted_vec();
+        sorted.reverse();
+        Ok(sorted.into_iter().map(|Reverse(candidate)| candidate).collect())
+    }
+}
+
+/// Leases are reaped some at a time, but no more than what is needed and never past an older name.
+fn gather(candidates: &mut Candidates, used: Time, blob: Blob, short: u64) -> Vec<(Time, Blob)> {
+    let mut batch = vec![(used, blob)];
+    let mut bytes = blob.size;
+    while bytes < short && batch.len() < BATCH {
+        match candidates.pop() {
+            Some((used, Victim::Lease(blob))) => {
+                bytes += blob.size;
+                batch.push((used, blob));
+            }
+            Some((used, other)) => {
+                candidates.push(used, other);
+                break;
+            }
+            None => break,
+        }
+    }
+    batch
+}
+
+/// The reaper's marks are taken away whatever happens, also when its future is dropped. A reap that was sent
+/// and not awaited may still happen: then the cache, which forgets these entries, asks the catalog.
+struct Marks<'a> {
+    space: &'a Arc<Space>,
+    digests: Vec<model::Digest>,
+}
+
+impl Drop for Marks<'_> {
+    fn drop(&mut self) {
+        for digest in &self.digests {
+            self.space.presence.end_reap(digest);
+        }
+    }
+}

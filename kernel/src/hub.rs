@@ -1,0 +1,261 @@
+//! The hub: one catalog, one store, the kinds that protocols gave, and the namespaces.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use model::{Catalog, Change, Digest, Epoch, Error, Kind, KindId, Location, Outcome, Result, Store};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::namespace::Namespace;
+use crate::rights::{Caller, Granted};
+use crate::space::Space;
+use crate::tasks::Tasks;
+use crate::token::Tokens;
+
+/// What an operator decides.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The namespaces that exist, with their limits in bytes.
+    pub namespaces: Vec<(String, u64)>,
+    /// Nothing that was used within this time is evicted; 0 is pure least-recently-used.
+    pub grace: Duration,
+    /// Free bytes that uploads leave on the disk; a twentieth of the disk where that is less.
+    pub disk_reserve: u64,
+    /// Blobs of which each namespace remembers in memory that it has them (about 100 bytes each).
+    pub cached: usize,
+    /// How long an upload may rest.
+    pub parked: Duration,
+    /// How long the journal is kept.
+    pub journal: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            namespaces: vec![("main".into(), u64::MAX)],
+            grace: Duration::ZERO,
+            disk_reserve: 256 << 20,
+            cached: 256 << 10,
+            parked: Duration::from_secs(24 * 3600),
+            journal: Duration::from_secs(90 * 24 * 3600),
+        }
+    }
+}
+
+/// All of it. Clones are the same hub.
+#[derive(Clone)]
+pub struct Hub(Arc<Inner>);
+
+struct Inner {
+    catalog: Arc<dyn Catalog>,
+    store: Arc<dyn Store>,
+    kinds: HashMap<KindId, Box<dyn Kind>>,
+    settings: Settings,
+    epoch: Epoch,
+    counter: AtomicU64,
+    spaces: HashMap<String, Arc<Space>>,
+    metrics: Metrics,
+    tasks: Tasks,
+    tokens: Tokens,
+    bare: Mutex<Vec<Digest>>,
+    room: Mutex<Option<(Instant, u64)>>,
+    closing: CancellationToken,
+    clock: Clock,
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hub(epoch {})", self.0.epoch.0)
+    }
+}
+
+impl Hub {
+    /// Opens the hub on what is known and where bytes lie. Reads totals only, so that it serves at once at any
+    /// size; what a crash left over is cleaned up in the background by [`Hub::tidy`].
+    ///
+    /// # Errors
+    /// `Broken` or `Full` when the catalog does not take a new epoch.
+    pub async fn open(
+        catalog: Arc<dyn Catalog>,
+        store: Arc<dyn Store>,
+        kinds: Vec<Box<dyn Kind>>,
+        settings: Settings,
+    ) -> Result<Self> {
+        let epoch = match catalog.apply(vec![Change::Begin]).await?.pop() {
+            Some(Outcome::Epoch(epoch)) => epoch,
+            other => return Err(Error::broken(format!("the catalog gave no epoch but {other:?}"))),
+        };
+        let mut spaces = HashMap::new();
+        for (name, limit) in &settings.namespaces {
+            let row = catalog.namespace(name).await?;
+            let space = Space::new(&row, *limit, settings.grace, settings.cached);
+            spaces.insert(name.clone(), Arc::new(space));
+        }
+        let hub = Self(Arc::new(Inner {
+            catalog,
+            store,
+            kinds: kinds.into_iter().map(|kind| (kind.id(), kind)).collect(),
+            settings,
+            epoch,
+            counter: AtomicU64::new(0),
+            spaces,
+            metrics: Metrics::default(),
+            tasks: Tasks::default(),
+            tokens: Tokens::default(),
+            bare: Mutex::default(),
+            room: Mutex::default(),
+            closing: CancellationToken::new(),
+            clock: Clock::default(),
+        }));
+        hub.reserve_parked().await?;
+        Ok(hub)
+    }
+
+    /// Parked uploads count against the limit of their namespace.
+    async fn reserve_parked(&self) -> Result<()> {
+        for row in self.catalog().uploads(None, None).await? {
+            if let Some(space) = self.spaces().find(|space| space.id == row.space)
+                && let Ok(reserved) = self.reserve(space, row.offset).await
+            {
+                space.parked().insert(row.id, reserved);
+            }
+        }
+        Ok(())
+    }
+
+    /// Enters a namespace as this caller. What the caller may do is decided verb by verb.
+    ///
+    /// # Errors
+    /// `Absent` when there is no such namespace.
+    pub fn enter(&self, caller: &Caller, namespace: &str) -> Result<Namespace> {
+        let space = self.0.spaces.get(namespace).ok_or_else(|| {
+            Error::absent(format!("there is no namespace {:?}", namespace.chars().take(80).collect::<String>()))
+        })?;
+        Ok(Namespace::new(self.clone(), Arc::clone(space), Granted::new(caller, namespace)))
+    }
+
+    /// Changes the limit of a namespace: a guest with a smaller explicit quota does.
+    pub fn set_limit(&self, namespace: &str, limit: u64) {
+        if let Some(space) = self.0.spaces.get(namespace) {
+            space.limit.store(limit, Relaxed);
+        }
+    }
+
+    /// The limit of a namespace in bytes.
+    #[must_use]
+    pub fn limit(&self, namespace: &str) -> Option<u64> {
+        self.0.spaces.get(namespace).map(|space| space.limit.load(Relaxed))
+    }
+
+    /// Runs work that outlives its request; [`Hub::close`] waits for it.
+    pub fn spawn(&self, what: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        self.0.tasks.spawn(what, work);
+    }
+
+    /// Whether requests can be served.
+    ///
+    /// # Errors
+    /// A sentence that says why not.
+    pub fn ready(&self) -> Result<(), String> {
+        if self.0.closing.is_cancelled() {
+            return Err("shutting down".into());
+        }
+        if self.disk_short(0) > 0 {
+            return Err("the disk is nearly full: reads are served, writes are refused".into());
+        }
+        Ok(())
+    }
+
+    /// Ends background work and writes down what is only in memory. Requests have ended before.
+    pub async fn close(&self) {
+        self.0.closing.cancel();
+        self.0.tasks.finish().await;
+        for space in self.spaces() {
+            let _one_at_a_time = space.candidates.lock().await;
+            if let Err(error) = self.flush_uses(space).await {
+                tracing::warn!(%error, "the last uses of blobs were not recorded");
+            }
+        }
+    }
+
+    /// Cancelled once [`Hub::close`] was called.
+    pub(crate) fn closing(&self) -> &CancellationToken {
+        &self.0.closing
+    }
+
+    pub(crate) fn catalog(&self) -> &dyn Catalog {
+        &*self.0.catalog
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.0.store
+    }
+
+    pub(crate) fn kind(&self, id: KindId) -> Option<&dyn Kind> {
+        self.0.kinds.get(&id).map(|kind| &**kind)
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.0.tokens
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.0.epoch
+    }
+
+    pub(crate) fn spaces(&self) -> impl Iterator<Item = &Arc<Space>> {
+        self.0.spaces.values()
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// Blobs that the last reaps left without a lease.
+    pub(crate) fn bare(&self) -> MutexGuard<'_, Vec<Digest>> {
+        self.0.bare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A stage or location that was never used and never will be again (law 5).
+    pub(crate) fn fresh(&self) -> (Epoch, u64) {
+        (self.0.epoch, self.0.counter.fetch_add(1, Relaxed))
+    }
+
+    pub(crate) fn fresh_location(&self, digest: Digest) -> Location {
+        let (epoch, counter) = self.fresh();
+        Location { digest, epoch, counter }
+    }
+
+    /// How many bytes the disk lacks to take these; 0 when they fit. Asked at most ten times a second.
+    pub(crate) fn disk_short(&self, bytes: u64) -> u64 {
+        let mut known = self.0.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let spare = match *known {
+            Some((at, spare)) if at.elapsed() < Duration::from_millis(100) => spare,
+            _ => {
+                let spare = self.0.store.room().map_or(u64::MAX, |room| {
+                    let reserve = self.0.settings.disk_reserve.min(room.total / 20);
+                    // One more than is lacked, so that a disk at its mark is short of even nothing.
+                    (room.free + 1).saturating_sub(reserve)
+                });
+                *known = Some((Instant::now(), spare));
+                spare
+            }
+        };
+        (bytes + 1).saturating_sub(spare)
+    }
+}

@@ -1,0 +1,71 @@
+//! The state of a namespace in this process. It is the same for all who enter it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use model::{Name, NamespaceId, NamespaceRow, Time};
+
+use crate::evict::Candidates;
+use crate::follow::Progress;
+use crate::presence::Presence;
+use crate::quota::Reserved;
+
+pub(crate) struct Space {
+    pub(crate) id: NamespaceId,
+    pub(crate) name: Arc<str>,
+    /// Bytes of all Held leases may be at most this.
+    pub(crate) limit: AtomicU64,
+    /// Nothing used within this time is evicted.
+    pub(crate) grace: Duration,
+    /// Bytes of Held leases, as the outcomes of this process's changes say.
+    pub(crate) used: AtomicI64,
+    /// Bytes of uploads under way, parked ones too.
+    pub(crate) reserved: AtomicU64,
+    /// Leases whose bytes are lost.
+    pub(crate) lost: AtomicI64,
+    /// Counts what can make room: binds, unbinds, claims.
+    pub(crate) changes: AtomicU64,
+    pub(crate) presence: Presence,
+    /// One eviction at a time; protects the list of candidates.
+    pub(crate) candidates: tokio::sync::Mutex<Candidates>,
+    uploads: Mutex<HashMap<String, Arc<Progress>>>,
+    parked: Mutex<HashMap<String, Reserved>>,
+    names: Mutex<HashMap<Name, Time>>,
+}
+
+impl Space {
+    pub(crate) fn new(row: &NamespaceRow, limit: u64, grace: Duration, entries: usize) -> Self {
+        Self {
+            id: row.id,
+            name: row.name.as_str().into(),
+            limit: AtomicU64::new(limit),
+            grace,
+            used: AtomicI64::new(i64::try_from(row.used).unwrap_or(i64::MAX)),
+            reserved: AtomicU64::new(0),
+            lost: AtomicI64::new(i64::try_from(row.lost).unwrap_or(i64::MAX)),
+            changes: AtomicU64::new(0),
+            presence: Presence::new(entries),
+            candidates: tokio::sync::Mutex::default(),
+            uploads: Mutex::default(),
+            parked: Mutex::default(),
+            names: Mutex::default(),
+        }
+    }
+
+    /// Uploads that somebody writes now, by their id.
+    pub(crate) fn uploads(&self) -> MutexGuard<'_, HashMap<String, Arc<Progress>>> {
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What parked uploads keep reserved, by their id.
+    pub(crate) fn parked(&self) -> MutexGuard<'_, HashMap<String, Reserved>> {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Uses of names that the catalog does not have yet.
+    pub(crate) fn names(&self) -> MutexGuard<'_, HashMap<Name, Time>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

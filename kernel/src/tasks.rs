@@ -1,0 +1,27 @@
+//! Work that outlives its request: parks, discards, sweeps. `close` waits for all of it.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+/// How long `close` waits for work that has begun.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tasks(TaskTracker);
+
+impl Tasks {
+    pub(crate) fn spawn(&self, what: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(work.instrument(tracing::info_span!("task", what)));
+    }
+
+    pub(crate) async fn finish(&self) {
+        self.0.close();
+        if tokio::time::timeout(PATIENCE, self.0.wait()).await.is_err() {
+            tracing::warn!(left = self.0.len(), "stopped before all background work had ended");
+        }
+        self.0.reopen();
+    }
+}

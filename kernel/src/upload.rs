@@ -1,0 +1,410 @@
+//! A blob that is being written: it has an offset, can be parked, resumed, followed, committed.
+//!
+//! Bytes are hashed as they arrive, while the piece before them is being written. Small blobs never touch a file.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::{Bytes, BytesMut};
+use model::{Blob, Body, Change, Digest, Epoch, Error, Outcome, Place, Result, Span, Stage, Time, UploadRow};
+use sha2::{Digest as _, Sha256};
+use tokio::task::spawn_blocking;
+
+use crate::follow::Progress;
+use crate::namespace::{Namespace, ROW};
+use crate::quota::Reserved;
+use crate::read::hash_file;
+use crate::rights::Rights;
+
+/// Small pieces are gathered to this before they are written.
+const PIECE: usize = 256 << 10;
+/// An upload of unknown size takes room in these steps.
+const STEP: u64 = 1 << 20;
+
+/// What somebody wants to upload.
+#[derive(Clone, Debug, Default)]
+pub struct Claim {
+    /// How large it will be, where that is known: more is refused as `Mismatch` at once.
+    pub size: Option<u64>,
+    /// What it will be, where that is known: `commit` checks it.
+    pub digest: Option<Digest>,
+    /// An id under which it may rest and go on. Ids are the caller's own.
+    pub resume: Option<String>,
+    /// Somebody will watch it: each piece is readable at once.
+    pub live: bool,
+}
+
+/// A blob that is being written. Dropped, it rests if its claim has an id, else it is gone.
+pub struct Upload {
+    namespace: Namespace,
+    claim: Claim,
+    id: Option<String>,
+    at: (Epoch, u64),
+    hash: Sha256,
+    offset: u64,
+    /// Bytes that are not in the stage yet.
+    gathered: BytesMut,
+    stage: Option<Box<dyn Stage>>,
+    reserved: Option<Reserved>,
+    progress: Arc<Progress>,
+    /// The catalog has a row of it.
+    rests: bool,
+    done: bool,
+}
+
+impl std::fmt::Debug for Upload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Upload({:?} at {})", self.id, self.offset)
+    }
+}
+
+impl Namespace {
+    /// Ids are scoped to their caller, so that nobody goes on with somebody else's upload.
+    fn scoped(&self, id: &str) -> String {
+        format!("{}\n{id}", self.granted.who())
+    }
+
+    /// Begins an upload. One that rests under the same id is dropped.
+    ///
+    /// # Errors
+    /// `Full` when there is no room for it, `Busy` when somebody writes under that id now.
+    pub async fn upload(&self, claim: Claim) -> Result<Upload> {
+        self.granted.assert(Rights::WRITE)?;
+        self.measured("upload", async {
+            let reserved = self.hub.reserve(&self.space, claim.size.unwrap_or(0)).await?;
+            let id = claim.resume.as_deref().map(|id| self.scoped(id));
+            let progress = Progress::new(0);
+            self.register(id.as_deref(), &progress)?;
+            let at = self.hub.fresh();
+            let upload = Upload {
+                namespace: self.clone(),
+                claim,
+                id,
+                at,
+                hash: Sha256::new(),
+                offset: 0,
+                gathered: BytesMut::new(),
+                stage: None,
+                reserved: Some(reserved),
+                progress,
+                rests: false,
+                done: false,
+            };
+            if let Some(id) = &upload.id {
+                self.drop_parked(id).await?;
+            }
+            Ok(upload)
+        })
+        .await
+    }
+
+    /// Goes on with an upload that rests.
+    ///
+    /// # Errors
+    /// `Absent`, or `Busy` when somebody writes it now.
+    pub async fn resume(&self, id: &str) -> Result<Upload> {
+        self.granted.assert(Rights::WRITE)?;
+        self.measured("resume", async {
+            let id = self.scoped(id);
+            let Some(row) = self.parked(&id).await? else {
+                return Err(Error::absent("no upload rests under this id: begin again"));
+            };
+            let progress = Progress::new(row.offset);
+            self.register(Some(&id), &progress)?;
+            let reserved = self.space.parked().remove(&id);
+            let mut upload = Upload {
+                namespace: self.clone(),
+                claim: Claim { resume: Some(id.clone()), ..Claim::default() },
+                id: Some(id.clone()),
+                at: row.stage,
+                hash: Sha256::new(),
+                offset: row.offset,
+                gathered: BytesMut::new(),
+                stage: None,
+                reserved,
+                progress,
+                rests: true,
+                done: false,
+            };
+            // The row stays until the upload ends: a crash from here on loses only what is appended from now.
+            if upload.reserved.is_none() {
+                upload.reserved = Some(self.hub.reserve(&self.space, row.offset).await?);
+            }
+            let stage = self.hub.store().stage(row.stage, row.offset, None).await?;
+            upload.hash = hash_view(&*stage, row.offset).await?;
+            upload.progress.set_view(stage.view());
+            upload.stage = Some(stage);
+            Ok(upload)
+        })
+        .await
+    }
+
+    /// The offset of an upload that somebody writes now, or that rests.
+    ///
+    /// # Errors
+    /// When the caller may not write.
+    pub async fn progress(&self, id: &str) -> Result<Option<u64>> {
+        self.granted.assert(Rights::WRITE)?;
+        let id = self.scoped(id);
+        if let Some(progress) = self.space.uploads().get(&id) {
+            return Ok(Some(progress.state.borrow().offset));
+        }
+        Ok(self.parked(&id).await?.map(|row| row.offset))
+    }
+
+    async fn parked(&self, id: &str) -> Result<Option<UploadRow>> {
+        let one = Some((self.space.id, id.to_owned()));
+        let row = self.hub.catalog().uploads(one, None).await?.pop();
+        Ok(row.filter(|row| row.until > Time::now()))
+    }
+
+    /// One writer at a time.
+    fn register(&self, id: Option<&str>, progress: &Arc<Progress>) -> Result<()> {
+        let Some(id) = id else { return Ok(()) };
+        let mut uploads = self.space.uploads();
+        if uploads.contains_key(id) {
+            return Err(Error::busy("somebody writes this upload now"));
+        }
+        uploads.insert(id.to_owned(), Arc::clone(progress));
+        Ok(())
+    }
+
+    /// Drops what rests under an id, row first.
+    async fn drop_parked(&self, id: &str) -> Result<()> {
+        let Some(row) = self.parked(id).await? else { return Ok(()) };
+        let take = Change::Take { space: self.space.id, id: id.to_owned() };
+        if self.hub.catalog().apply(vec![take]).await?.pop() == Some(Outcome::Done) {
+            self.space.parked().remove(id);
+            self.hub.store().discard(row.stage).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Hashes again what rests.
+async fn hash_view(stage: &dyn Stage, offset: u64) -> Result<Sha256> {
+    const DOING: &str = "read a parked upload";
+    match stage.view().body(Span::whole(offset))? {
+        Body::File { file, span } => spawn_blocking(move || hash_file(&file, span))
+            .await
+            .map_err(|cause| Error::broken(DOING).because(cause))?
+            .map_err(|cause| Error::io(DOING, cause)),
+        body => Ok(Sha256::new_with_prefix(crate::read::collect(body, offset).await?)),
+    }
+}
+
+impl Upload {
+    /// How many bytes were taken.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Says now, if it was not known before, what it will be.
+    #[must_use]
+    pub fn expect(mut self, blob: Option<Digest>, size: Option<u64>) -> Self {
+        self.claim.digest = blob.or(self.claim.digest);
+        self.claim.size = size.or(self.claim.size);
+        self
+    }
+
+    /// Takes more bytes; returns the new offset.
+    ///
+    /// # Errors
+    /// `Mismatch` beyond the announced size, `Full`.
+    pub async fn append(&mut self, bytes: Bytes) -> Result<u64> {
+        let end = self.offset + bytes.len() as u64;
+        if let Some(size) = self.claim.size.filter(|size| end > *size) {
+            return Err(Error::mismatch(format!("{end} bytes arrived and {size} were announced")));
+        }
+        self.take_room(end).await?;
+        self.hash.update(&bytes);
+        self.offset = end;
+        if self.gathered.is_empty() && bytes.len() >= PIECE {
+            self.write(bytes).await?;
+        } else {
+            self.gathered.extend_from_slice(&bytes);
+            if self.gathered.len() >= PIECE || self.claim.live {
+                let piece = self.gathered.split().freeze();
+                self.write(piece).await?;
+            }
+        }
+        let readable = match &mut self.stage {
+            Some(stage) if self.claim.live => {
+                stage.flush().await?;
+                end
+            }
+            _ => 0,
+        };
+        self.progress.state.send_modify(|state| {
+            state.offset = end;
+            state.readable = state.readable.max(readable);
+        });
+        Ok(end)
+    }
+
+    /// An upload of unknown size takes room as it grows.
+    async fn take_room(&mut self, end: u64) -> Result<()> {
+        if let Some(reserved) = &mut self.reserved
+            && reserved.bytes() < end
+        {
+            let more = (end - reserved.bytes()).max(if self.claim.size.is_none() { STEP } else { 0 });
+            let hub = self.namespace.hub.clone();
+            let room = hub.reserve_more(reserved, more).await;
+            if room.is_err() {
+                // A step too large for what is left may still fit by the byte.
+                hub.reserve_more(reserved, end - reserved.bytes()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        if self.stage.is_none() {
+            let stage = self.namespace.hub.store().stage(self.at, 0, self.claim.size).await?;
+            self.progress.set_view(stage.view());
+            self.stage = Some(stage);
+        }
+        match &mut self.stage {
+            Some(stage) => stage.append(bytes).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Lets it rest under its id; durable on return.
+    ///
+    /// # Errors
+    /// `Malformed` when its claim has no id.
+    pub async fn park(mut self) -> Result<()> {
+        if self.id.is_none() {
+            return Err(Error::malformed("this upload has no id to rest under"));
+        }
+        self.rest().await
+    }
+
+    async fn rest(&mut self) -> Result<()> {
+        let Some(id) = self.id.clone() else { return Ok(()) };
+        let piece = self.gathered.split().freeze();
+        self.write(piece).await?;
+        if let Some(stage) = &mut self.stage {
+            stage.sync().await?;
+        }
+        let hub = self.namespace.hub.clone();
+        let until = Time::now().plus(hub.settings().parked);
+        let space = &self.namespace.space;
+        let row = UploadRow { space: space.id, id: id.clone(), stage: self.at, offset: self.offset, until };
+        hub.catalog().apply(vec![Change::Park(row)]).await?;
+        if let Some(reserved) = self.reserved.take() {
+            space.parked().insert(id, reserved);
+        }
+        self.end(Err(Error::upstream("the upload rests")));
+        Ok(())
+    }
+
+    /// The end: durable on return.
+    ///
+    /// # Errors
+    /// `Mismatch` when the bytes are not what was announced, `Full`.
+    pub async fn commit(mut self) -> Result<Blob> {
+        let namespace = self.namespace.clone();
+        namespace.measured("commit", self.settle()).await
+    }
+
+    async fn settle(&mut self) -> Result<Blob> {
+        let digest = Digest::new(std::mem::take(&mut self.hash).finalize().into());
+        let blob = Blob { digest, size: self.offset };
+        if let Some(size) = self.claim.size.filter(|size| *size != blob.size) {
+            self.forget_id().await?;
+            return Err(Error::mismatch(format!("{} bytes arrived and {size} were announced", blob.size)));
+        }
+        if let Some(announced) = self.claim.digest.filter(|announced| *announced != digest) {
+            self.forget_id().await?;
+            return Err(Error::mismatch(format!("the bytes are {digest} and {announced} was announced")));
+        }
+        let hub = self.namespace.hub.clone();
+        let place = if self.stage.is_none() && self.gathered.len() <= ROW {
+            Place::Row(self.gathered.split().freeze())
+        } else {
+            let piece = self.gathered.split().freeze();
+            self.write(piece).await?;
+            let at = hub.fresh_location(digest);
+            if let Some(stage) = self.stage.take() {
+                stage.settle(at, blob.size).await?;
+            }
+            Place::At(at)
+        };
+        let claimed = self.namespace.claim(vec![(blob, place)]).await?.pop();
+        claimed.unwrap_or_else(|| Err(Error::broken("a claim had no outcome")))?;
+        self.forget_id().await?;
+        self.end(Ok(()));
+        Ok(blob)
+    }
+
+    /// It rests nowhere any more.
+    async fn forget_id(&mut self) -> Result<()> {
+        if let Some(id) = self.id.as_ref().filter(|_| self.rests) {
+            let take = Change::Take { space: self.namespace.space.id, id: id.clone() };
+            self.namespace.hub.catalog().apply(vec![take]).await?;
+        }
+        self.unregister();
+        Ok(())
+    }
+
+    fn unregister(&mut self) {
+        if let Some(id) = self.id.take() {
+            self.namespace.space.uploads().remove(&id);
+        }
+    }
+
+    fn end(&mut self, end: Result<()>) {
+        let offset = self.offset;
+        self.progress.state.send_modify(|state| {
+            state.readable = if end.is_ok() { offset } else { state.readable };
+            state.end = Some(end);
+        });
+        self.unregister();
+        self.done = true;
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let hub = self.namespace.hub.clone();
+        let gone = Self {
+            namespace: self.namespace.clone(),
+            claim: std::mem::take(&mut self.claim),
+            id: self.id.take(),
+            at: self.at,
+            hash: std::mem::take(&mut self.hash),
+            offset: self.offset,
+            gathered: std::mem::take(&mut self.gathered),
+            stage: self.stage.take(),
+            reserved: self.reserved.take(),
+            progress: Arc::clone(&self.progress),
+            rests: self.rests,
+            done: true,
+        };
+        hub.clone().spawn("end an upload", gone.leave());
+    }
+}
+
+impl Upload {
+    /// What becomes of an upload that nobody ends: it rests, or its bytes go.
+    async fn leave(mut self) {
+        let rested = if self.id.is_some() && self.offset > 0 { self.rest().await } else { Ok(()) };
+        if let Err(error) = &rested {
+            tracing::warn!(%error, "an upload could not be parked");
+        }
+        if rested.is_err() || self.reserved.is_some() {
+            self.end(Err(Error::upstream("the upload was broken off")));
+            drop(self.stage.take());
+            if let Err(error) = self.namespace.hub.store().discard(self.at).await {
+                tracing::warn!(%error, "a broken upload was not removed; the next start removes it");
+            }
+        }
+        self.namespace.space.changes.fetch_add(1, Relaxed);
+    }
+}
