@@ -1,1 +1,44 @@
-fn main() {}
+//! The binary: configuration becomes objects, objects are wired, and served. Called by the name of a server that
+//! it replaces, it behaves as that server did.
+
+mod admin;
+mod bytesize;
+mod cli;
+mod config;
+mod directory;
+mod dropin;
+mod listen;
+mod log;
+mod serve;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let name = std::env::args_os().next().unwrap_or_default();
+    let name = std::path::Path::new(&name).file_name().map(|name| name.to_string_lossy().into_owned());
+    match name.as_deref() {
+        Some("bst-artifact-server") => dropin::main(std::env::args_os()),
+        _ => cli::main(),
+    }
+}
+
+/// Runs a command; what went wrong is told with its causes.
+fn run(work: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("entrepot: the runtime does not start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(work);
+    // Blocking reads of clients that are gone are not waited for.
+    runtime.shutdown_background();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("entrepot: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -266,6 +266,15 @@ impl Hub {
         Ok((row.pointer.blob, row.pointer.keep, row.used, row.pointer.note))
     }
 
+    /// Copies the catalog, consistently, to a new file. Bytes are durable before their row, so that a copy of
+    /// the store's files that is made afterwards has all that the copy of the catalog speaks of.
+    ///
+    /// # Errors
+    /// When the file is there already or cannot be written.
+    pub async fn backup(&self, to: std::path::PathBuf) -> Result<()> {
+        self.catalog().backup(to).await
+    }
+
     /// The names of the namespaces.
     #[must_use]
     pub fn namespaces(&self) -> Vec<String> {

@@ -131,7 +131,7 @@ impl Namespace {
                 upload.reserved = Some(self.hub.reserve(&self.space, row.offset).await?);
             }
             let stage = self.hub.store().stage(row.stage, row.offset, None).await?;
-            upload.hash = hash_view(&*stage, row.offset).await?;
+            upload.hash = hash_parked(stage.view().body(Span::whole(row.offset))?, row.offset).await?;
             upload.progress.set_view(stage.view());
             upload.stage = Some(stage);
             Ok(upload)
@@ -182,9 +182,9 @@ impl Namespace {
 }
 
 /// Hashes again what rests.
-async fn hash_view(stage: &dyn Stage, offset: u64) -> Result<Sha256> {
+async fn hash_parked(body: Body, offset: u64) -> Result<Sha256> {
     const DOING: &str = "read a parked upload";
-    match stage.view().body(Span::whole(offset))? {
+    match body {
         Body::File { file, span } => spawn_blocking(move || hash_file(&file, span))
             .await
             .map_err(|cause| Error::broken(DOING).because(cause))?

@@ -1,0 +1,157 @@
+//! A Body cut into pieces that fit a message, pulled by whoever sends them.
+
+use std::fs::File;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use model::{Body, Chunks, Error, Result, Span};
+use rustix::buffer::spare_capacity;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+/// Most bytes in a piece. Clients take messages of at most 4 MiB; larger pieces than this cost memory for each
+/// reader and save nothing that could be measured (design, dependencies.md, "gRPC ByteStream").
+pub(crate) const PIECE: u64 = 1 << 20;
+
+/// A Body in pieces of at most [`PIECE`] bytes, none empty. Ends after the first error.
+pub(crate) struct Pieces(Source);
+
+enum Source {
+    Bytes(Bytes),
+    File(Ahead),
+    Stream { rest: Bytes, chunks: Chunks },
+}
+
+impl Pieces {
+    pub(crate) fn new(body: Body) -> Self {
+        Self(match body {
+            Body::Bytes(bytes) => Source::Bytes(bytes),
+            Body::File { file, span } => Source::File(Ahead { file, rest: span, running: None }),
+            Body::Stream { chunks, .. } => Source::Stream { rest: Bytes::new(), chunks },
+        })
+    }
+}
+
+impl Stream for Pieces {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = match &mut self.0 {
+            Source::Bytes(rest) => cut(rest).map(Ok),
+            Source::File(ahead) => ready!(ahead.poll_next(cx)),
+            Source::Stream { rest, chunks } => loop {
+                if let Some(piece) = cut(rest) {
+                    break Some(Ok(piece));
+                }
+                match ready!(chunks.poll_next_unpin(cx)) {
+                    Some(Ok(chunk)) => *rest = chunk,
+                    Some(Err(error)) => break Some(Err(error)),
+                    None => break None,
+                }
+            },
+        };
+        if matches!(next, Some(Err(_))) {
+            self.0 = Source::Bytes(Bytes::new());
+        }
+        Poll::Ready(next)
+    }
+}
+
+/// Takes a piece from the front.
+fn cut(rest: &mut Bytes) -> Option<Bytes> {
+    let len = rest.len().min(PIECE as usize);
+    (len > 0).then(|| rest.split_to(len))
+}
+
+/// Reads a file one piece ahead of its reader, so that disk and network work at once.
+struct Ahead {
+    file: Arc<File>,
+    rest: Span,
+    running: Option<JoinHandle<Result<Bytes>>>,
+}
+
+impl Ahead {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        if self.running.is_none() {
+            self.start();
+        }
+        let Some(running) = &mut self.running else { return Poll::Ready(None) };
+        let read = ready!(Pin::new(running).poll(cx));
+        self.running = None;
+        let piece = read.unwrap_or_else(|cause| Err(Error::broken("a read did not finish").because(cause)));
+        self.start();
+        Poll::Ready(Some(piece))
+    }
+
+    fn start(&mut self) {
+        let Span { offset, len } = self.rest;
+        let now = len.min(PIECE);
+        if now > 0 {
+            self.rest = Span { offset: offset + now, len: len - now };
+            let file = Arc::clone(&self.file);
+            self.running = Some(spawn_blocking(move || read_at(&file, offset, now as usize)));
+        }
+    }
+}
+
+/// Reads exactly `len` bytes at `offset`; a file that is shorter than its blob is `Lost`.
+fn read_at(file: &File, mut offset: u64, len: usize) -> Result<Bytes> {
+    let mut bytes = Vec::with_capacity(len);
+    while bytes.len() < len {
+        match rustix::io::pread(file, spare_capacity(&mut bytes), offset) {
+            Ok(0) => return Err(Error::lost("a stored file is shorter than its blob")),
+            Ok(read) => offset += read as u64,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(cause) => return Err(Error::io("cannot read a stored file", cause.into())),
+        }
+    }
+    // The allocator may have given more room than asked for.
+    bytes.truncate(len);
+    Ok(bytes.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::stream;
+    use model::Meaning;
+    use std::io::Write;
+
+    async fn all(body: Body) -> Vec<Result<Bytes>> {
+        Pieces::new(body).collect().await
+    }
+
+    fn file(content: &[u8], span: Span) -> Body {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content).unwrap();
+        Body::File { file: Arc::new(file), span }
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_in_order_and_no_further() {
+        let content: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+        let body = file(&content, Span { offset: 7, len: 2_500_000 });
+        let pieces: Vec<_> = all(body).await.into_iter().map(|piece| piece.unwrap()).collect();
+        assert_eq!(pieces.iter().map(Bytes::len).collect::<Vec<_>>(), [1 << 20, 1 << 20, 2_500_000 - (2 << 20)]);
+        assert_eq!(pieces.concat(), content[7..2_500_007]);
+        assert!(all(file(b"abc", Span { offset: 3, len: 0 })).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_short_file_is_lost() {
+        let pieces = all(file(b"abc", Span::whole(4))).await;
+        assert_eq!(pieces.len(), 1);
+        assert_eq!(pieces[0].as_ref().unwrap_err().meaning(), &Meaning::Lost);
+    }
+
+    #[tokio::test]
+    async fn chunks_are_cut_and_an_error_ends_them() {
+        let big = Bytes::from(vec![1; (PIECE + 1) as usize]);
+        let items = vec![Ok(Bytes::new()), Ok(big), Err(Error::lost("gone")), Ok(Bytes::from_static(b"never"))];
+        let pieces = all(Body::Stream { size: None, chunks: stream::iter(items).boxed() }).await;
+        let lengths: Vec<_> = pieces.iter().map(|piece| piece.as_ref().map(Bytes::len).ok()).collect();
+        assert_eq!(lengths, [Some(1 << 20), Some(1), None]);
+    }
+}

@@ -1,0 +1,105 @@
+//! Refusals before a protocol is reached, in the form that the client understands: an HTTP status with a line of
+//! text, or for gRPC an answer of headers only (gRPC over HTTP/2, "Trailers-Only").
+
+use std::fmt::Write as _;
+
+use axum::body::Body;
+use axum::response::Response;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+/// Why a request goes no further. The text is shown to the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The credentials are wrong, or there are none and some are needed.
+    Unauthenticated(&'static str),
+    /// Known, or unknown without a way to become known, and not allowed.
+    Denied(&'static str),
+    /// Too much at once, or something that we need is out of order; worth trying again.
+    Unavailable(&'static str),
+    /// Our fault.
+    Broken,
+}
+
+impl Refusal {
+    /// The answer for a gRPC client or another one.
+    pub(crate) fn answer(&self, to_grpc: bool) -> Response {
+        let (status, code, text) = match self {
+            Self::Unauthenticated(text) => (StatusCode::UNAUTHORIZED, 16, *text),
+            Self::Denied(text) => (StatusCode::FORBIDDEN, 7, *text),
+            Self::Unavailable(text) => (StatusCode::SERVICE_UNAVAILABLE, 14, *text),
+            Self::Broken => (StatusCode::INTERNAL_SERVER_ERROR, 13, "the server failed; its log says why"),
+        };
+        if to_grpc {
+            return grpc(code, text);
+        }
+        let mut response = plain(status, text.to_owned());
+        let headers = response.headers_mut();
+        match self {
+            Self::Unauthenticated(_) => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"entrepot\""));
+            }
+            Self::Unavailable(_) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            Self::Denied(_) | Self::Broken => {}
+        }
+        response
+    }
+}
+
+/// True for a request of a gRPC client.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// A line of text.
+pub(crate) fn plain(status: StatusCode, mut text: String) -> Response {
+    text.push('\n');
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// A gRPC status without a message; the HTTP status stays 200.
+pub(crate) fn grpc(code: u16, text: &str) -> Response {
+    // grpc-message is percent-encoded outside of printable ASCII.
+    let mut message = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => message.push(char::from(byte)),
+            // Writing to a String does not fail.
+            _ => drop(write!(message, "%{byte:02X}")),
+        }
+    }
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from(code));
+    if let Ok(message) = HeaderValue::from_str(&message) {
+        headers.insert("grpc-message", message);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_clients_get_trailers_only() {
+        let mut request = HeaderMap::new();
+        request.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc+proto"));
+        let answer = Refusal::Unauthenticated("100 % wrong\n").answer(is_grpc(&request));
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(answer.headers()["grpc-status"], "16");
+        assert_eq!(answer.headers()["grpc-message"], "100 %25 wrong%0A");
+    }
+
+    #[test]
+    fn others_are_asked_for_a_password() {
+        let answer = Refusal::Unauthenticated("who?").answer(is_grpc(&HeaderMap::new()));
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(answer.headers()[header::WWW_AUTHENTICATE], "Basic realm=\"entrepot\"");
+    }
+}

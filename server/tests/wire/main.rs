@@ -1,0 +1,8 @@
+//! The server on the wire: real sockets, real certificates made by `openssl`, and `curl` as the client.
+
+mod certificates;
+mod drain;
+mod http;
+mod identity;
+mod stage;
+mod tls;
