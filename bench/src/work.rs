@@ -117,7 +117,8 @@ impl Target {
     pub(crate) async fn find(&self, batches: &[Batch], calls: usize) -> anyhow::Result<()> {
         let all: Vec<re::Digest> = batches.iter().flatten().map(|(digest, _)| digest.clone()).collect();
         let size = usize::try_from(ASKED)?;
-        let asks = (0..calls).map(|call| all.iter().cycle().skip(call * size % all.len()).take(size).cloned().collect());
+        let asks =
+            (0..calls).map(|call| all.iter().cycle().skip(call * size % all.len()).take(size).cloned().collect());
         self.ask(asks, 0).await
     }
 

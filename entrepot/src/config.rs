@@ -153,8 +153,7 @@ impl Config {
         let mut tree = match file {
             None => toml::Table::new(),
             Some(file) => {
-                let text =
-                    std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+                let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
                 text.parse().with_context(|| format!("{} is not TOML", file.display()))?
             }
         };
@@ -219,7 +218,8 @@ fn overlay(tree: &mut toml::Table, path: &str, value: &str) -> anyhow::Result<()
     }
     // A value that reads as TOML is that; all others are texts.
     let value = format!("value = {value}").parse::<toml::Table>().ok().and_then(|mut read| read.remove("value"));
-    let value = value.unwrap_or_else(|| toml::Value::String(std::env::var(format!("ENTREPOT_{path}")).unwrap_or_default()));
+    let value =
+        value.unwrap_or_else(|| toml::Value::String(std::env::var(format!("ENTREPOT_{path}")).unwrap_or_default()));
     table.insert(last.to_owned(), value);
     Ok(())
 }

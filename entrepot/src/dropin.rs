@@ -102,7 +102,9 @@ fn complaint(error: &clap::Error) -> String {
     let text = error.to_string();
     let value = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
     match error.kind() {
-        ErrorKind::MissingRequiredArgument if text.contains("--port") => "Error: Missing option '-p' / '--port'.".into(),
+        ErrorKind::MissingRequiredArgument if text.contains("--port") => {
+            "Error: Missing option '-p' / '--port'.".into()
+        }
         ErrorKind::MissingRequiredArgument => "Error: Missing argument 'REPO'.".into(),
         ErrorKind::UnknownArgument => {
             format!("Error: No such option: {}", value(clap::error::ContextKind::InvalidArg))
@@ -163,7 +165,9 @@ mod tests {
 
     #[test]
     fn the_options_are_the_original_s() {
-        let options = parse("-p 1 --server-key k --server-cert c --client-certs a --enable-push --quota 5 --index-only --log-level INFO dir");
+        let options = parse(
+            "-p 1 --server-key k --server-cert c --client-certs a --enable-push --quota 5 --index-only --log-level INFO dir",
+        );
         assert!(options.is_ok_and(|options| combination(&options).is_ok()));
         assert!(parse("--port 1 --log-level debug dir").is_err(), "debug is no level of the original");
         assert!(parse("--port 1").is_err() && parse("dir").is_err());

@@ -179,7 +179,10 @@ impl Quotas {
         };
         let smallest = asked.values().min().copied();
         if asked.values().any(|other| Some(*other) != smallest) {
-            tracing::warn!(quota = smallest, "processes on one data directory ask for different quotas: the smallest counts");
+            tracing::warn!(
+                quota = smallest,
+                "processes on one data directory ask for different quotas: the smallest counts"
+            );
         }
         self.hub.set_limit("main", smallest.unwrap_or(self.default));
     }
@@ -237,7 +240,7 @@ async fn entertain(hub: &Hub, server: &Server, quotas: &Quotas, number: u64, gue
     let done = match (message, descriptors.pop()) {
         (Message::Run(command), Some(output)) => {
             let done = admin::answer(hub, command, output).await;
-            line.answer(done.as_ref().map(|()| ()).map_err(|error| error.as_str())).await
+            line.answer(done.as_ref().copied().map_err(String::as_str)).await
         }
         (Message::Listen { plan, texts, quota, instances }, Some(socket)) => {
             quotas.set(number, quota);
@@ -279,7 +282,7 @@ async fn host(
                 Ok(Some(Message::Replace(texts))) => {
                     let replaced = tls.as_ref().map_or(Ok(()), |tls| tls.replace(texts.material()));
                     let answer = replaced.map_err(|error| error.to_string());
-                    line.answer(answer.as_ref().map(|()| ()).map_err(String::as_str)).await?;
+                    line.answer(answer.as_ref().copied().map_err(String::as_str)).await?;
                 }
                 Ok(Some(_)) => line.answer(Err("a guest with a listener can only replace its TLS material")).await?,
                 Ok(None) | Err(_) => break,

@@ -65,7 +65,8 @@ impl Namespace {
             };
             // What is truly missing is not worth another walk.
             let here = self.look(&missing).await?;
-            missing = missing.into_iter().zip(here).filter(|(_, here)| here.is_none()).map(|(digest, _)| digest).collect();
+            missing =
+                missing.into_iter().zip(here).filter(|(_, here)| here.is_none()).map(|(digest, _)| digest).collect();
             if !missing.is_empty() {
                 return Err(Error::incomplete(missing));
             }
@@ -150,8 +151,7 @@ impl Namespace {
     async fn read_nodes(&self, nodes: Vec<Node>) -> Result<Vec<(Node, Option<Vec<Child>>)>> {
         let wanted = nodes.iter().map(|(blob, kind)| (blob.digest, *kind)).collect();
         let open = self.hub.catalog().open_nodes(self.space.id, wanted).await?;
-        let closed: Vec<Node> =
-            nodes.into_iter().zip(open).filter(|(_, open)| !open).map(|(node, _)| node).collect();
+        let closed: Vec<Node> = nodes.into_iter().zip(open).filter(|(_, open)| !open).map(|(node, _)| node).collect();
         let digests: Vec<Digest> = closed.iter().map(|(blob, _)| blob.digest).collect();
         let bytes = self.hub.read_small(&self.space, &digests).await?;
         let mut read = Vec::with_capacity(closed.len());

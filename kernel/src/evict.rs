@@ -161,12 +161,7 @@ impl Hub {
     }
 
     /// Ends these leases; returns the bytes that this gave back.
-    async fn reap(
-        &self,
-        space: &Arc<Space>,
-        candidates: &mut Candidates,
-        batch: Vec<(Time, Blob)>,
-    ) -> Result<u64> {
+    async fn reap(&self, space: &Arc<Space>, candidates: &mut Candidates, batch: Vec<(Time, Blob)>) -> Result<u64> {
         let mut marked = Vec::with_capacity(batch.len());
         for (used, blob) in batch {
             match space.presence.begin_reap(&blob.digest, used) {
@@ -204,13 +199,7 @@ impl Hub {
         Ok(freed)
     }
 
-    async fn evict_name(
-        &self,
-        space: &Arc<Space>,
-        candidates: &mut Candidates,
-        used: Time,
-        name: Name,
-    ) -> Result<()> {
+    async fn evict_name(&self, space: &Arc<Space>, candidates: &mut Candidates, used: Time, name: Name) -> Result<()> {
         let later = space.names().get(&name).copied().filter(|later| *later > used);
         if let Some(later) = later {
             candidates.push(later, Victim::Name(name));

@@ -87,10 +87,7 @@ impl Hub {
 struct Totals(Hub);
 
 impl prometheus_client::collector::Collector for Totals {
-    fn encode(
-        &self,
-        mut encoder: prometheus_client::encoding::DescriptorEncoder<'_>,
-    ) -> Result<(), std::fmt::Error> {
+    fn encode(&self, mut encoder: prometheus_client::encoding::DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         use prometheus_client::encoding::EncodeMetric;
         use prometheus_client::metrics::MetricType;
         use std::sync::atomic::Ordering::Relaxed;

@@ -7,9 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use bytes::Bytes;
-use model::{
-    Blob, Body, Change, Digest, Error, Name, NameRow, Outcome, Place, Pointer, Result, Retention, Time, When,
-};
+use model::{Blob, Body, Change, Digest, Error, Name, NameRow, Outcome, Place, Pointer, Result, Retention, Time, When};
 use sha2::{Digest as _, Sha256};
 
 use crate::hub::Hub;
@@ -103,9 +101,7 @@ impl Namespace {
                 let now = Time::now();
                 let seen: Vec<_> = page
                     .into_iter()
-                    .filter(|(name, row)| {
-                        !row.pointer.keep.over(now) && self.granted.on(Rights::READ, name.as_str())
-                    })
+                    .filter(|(name, row)| !row.pointer.keep.over(now) && self.granted.on(Rights::READ, name.as_str()))
                     .collect();
                 if !seen.is_empty() {
                     return Ok(seen);
@@ -123,8 +119,7 @@ impl Namespace {
         self.granted.assert_on(Rights::DELETE, name)?;
         self.measured("unbind", async {
             let (space, by) = (self.space.id, self.granted.who().to_owned());
-            let change =
-                Change::Unbind { space, name: name.clone(), when, unused_since: None, at: Time::now(), by };
+            let change = Change::Unbind { space, name: name.clone(), when, unused_since: None, at: Time::now(), by };
             match self.hub.catalog().apply(vec![change]).await?.pop() {
                 Some(Outcome::Fell(fallen)) => {
                     self.space.candidates.lock().await.fell(fallen);
@@ -311,8 +306,7 @@ impl Namespace {
                 }
                 let reserved = self.hub.reserve(&self.space, blob.size).await?;
                 let (space, used, limit) = (self.space.id, Time::now(), self.space.limit.load(Relaxed));
-                let outcome =
-                    self.hub.catalog().apply(vec![Change::Hold { space, blob, used, limit }]).await?.pop();
+                let outcome = self.hub.catalog().apply(vec![Change::Hold { space, blob, used, limit }]).await?.pop();
                 drop(reserved);
                 match outcome {
                     Some(outcome @ Outcome::Held { .. }) => self.space.settle(blob.size, &outcome),

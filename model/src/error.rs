@@ -110,7 +110,8 @@ impl Error {
     #[must_use]
     pub fn incomplete(missing: Vec<Digest>) -> Self {
         let first = missing.first().map(ToString::to_string).unwrap_or_default();
-        let text = format!("{} blobs that this needs are not here (the first: {first}): upload them first", missing.len());
+        let text =
+            format!("{} blobs that this needs are not here (the first: {first}): upload them first", missing.len());
         Self::new(Meaning::Incomplete(missing), text)
     }
 

@@ -22,10 +22,7 @@ impl Name {
     pub fn new(text: impl Into<Arc<str>>) -> Result<Self> {
         let text = text.into();
         if text.is_empty() || text.len() > Self::LIMIT || text.chars().any(char::is_control) {
-            return Err(Error::malformed(format!(
-                "a name has 1 to {} bytes and no control characters",
-                Self::LIMIT
-            )));
+            return Err(Error::malformed(format!("a name has 1 to {} bytes and no control characters", Self::LIMIT)));
         }
         Ok(Self(text))
     }

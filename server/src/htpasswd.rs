@@ -66,11 +66,16 @@ impl Htpasswd {
         }
     }
 
-    pub(crate) fn knows(&self, user: &str) -> bool {
-        self.users.borrow().contains_key(user)
+    /// True when this was the user's password within the last minute, and still is.
+    pub(crate) fn remembers(&self, user: &str, password: &str) -> bool {
+        let Some(memory) = self.users.borrow().get(user).map(|hash| self.memory(user, hash, password)) else {
+            return false;
+        };
+        let remembered = self.right.lock().unwrap_or_else(PoisonError::into_inner);
+        remembered.get(&memory).is_some_and(|until| Instant::now() < *until)
     }
 
-    /// True when this is the user's password.
+    /// True when this is the user's password; a later [`Htpasswd::remembers`] then says so without bcrypt.
     pub(crate) async fn check(&self, user: &str, password: &str) -> bool {
         let users = Arc::clone(&self.users.borrow());
         // For an unknown user somebody else's hash is checked and the result thrown away, to take as long.
@@ -78,10 +83,6 @@ impl Htpasswd {
             return false;
         };
         let memory = self.memory(user, hash, password);
-        let remembered = self.right.lock().unwrap_or_else(PoisonError::into_inner).get(&memory).copied();
-        if known && remembered.is_some_and(|until| Instant::now() < until) {
-            return true;
-        }
         // The semaphore is never closed.
         let Ok(_permit) = self.checks.acquire().await else { return false };
         let (hash, password) = (hash.clone(), password.to_owned());

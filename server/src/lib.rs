@@ -1,7 +1,7 @@
 //! Listeners: HTTP/1.1, HTTP/2 and gRPC on one port, with or without TLS; who asks; health, metrics and a polite end.
 //!
 //! A request passes, in this order, through
-//! [`request`] (its id, its line in the log, its numbers, panics) → limits → [`identity`] (a [`kernel::Caller`])
+//! `request.rs` (its id, its line in the log, its numbers, panics) → limits → `identity.rs` (a [`kernel::Caller`])
 //! → [`prefixes`] (whose path is it) → a [`Protocol`]. All of it is one function, `Service::answer`.
 //!
 //! The server knows no protocol and stores nothing. What it asks of the kernel is the trait [`Kernel`].

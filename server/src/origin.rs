@@ -101,14 +101,12 @@ pub(crate) fn read(
 ) -> (Origin, Option<Vouched>) {
     let is_proxy = |address: IpAddr| proxies.from.iter().any(|network| network.contains(address));
     let peer = connection.peer;
-    let forwarded = headers.contains_key("x-forwarded-for") || headers.contains_key("forwarded");
     let mut origin = Origin {
         peer,
         client: peer.ip(),
         https: connection.tls,
         host: host.map(str::to_owned),
-        // A stranger's header only takes rights away: a proxy here that nobody configured speaks for others.
-        local: peer.ip().is_loopback() && !forwarded,
+        local: peer.ip().is_loopback(),
     };
     let mut vouched = None;
     if is_proxy(peer.ip()) {
@@ -128,7 +126,8 @@ pub(crate) fn read(
         origin.host = single(headers, "x-forwarded-host").map(str::to_owned).or(origin.host);
         vouched = vouch(proxies, headers);
     }
-    strip(headers);
+    // A stranger's header only takes rights away: a proxy here that nobody configured speaks for others.
+    origin.local &= !strip(headers);
     (origin, vouched)
 }
 
@@ -153,16 +152,18 @@ fn common_name(subject: &str) -> &str {
     parts.filter_map(|part| part.strip_prefix("CN=")).next().unwrap_or(subject)
 }
 
-fn strip(headers: &mut HeaderMap) {
+/// Removes what proxies say; true when there was something.
+fn strip(headers: &mut HeaderMap) -> bool {
     let spoken_for = |name: &str| {
         name == "forwarded"
             || name == "x-real-ip"
             || ["x-forwarded-", "x-ssl-client-"].iter().any(|prefix| name.starts_with(prefix))
     };
     let names: Vec<_> = headers.keys().filter(|name| spoken_for(name.as_str())).cloned().collect();
-    for name in names {
+    for name in &names {
         headers.remove(name);
     }
+    !names.is_empty()
 }
 
 #[cfg(test)]

@@ -118,3 +118,21 @@ impl fmt::Debug for Pem {
         write!(f, "Pem({self})")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_cannot_be_named_to_another_process() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("a.crt");
+        fs::write(&path, "some text").expect("it is written");
+        let file = Pem::File(path);
+        assert!(serde_json::to_string(&file).is_err());
+        assert!(serde_json::from_str::<Pem>(r#"{"File":"/etc/shadow"}"#).is_err());
+        let sent = serde_json::to_string(&file.inline().expect("it reads")).expect("it is text");
+        let came: Pem = serde_json::from_str(&sent).expect("it is the same");
+        assert_eq!((came.read().expect("it is text"), came.path()), ("some text".to_owned(), None));
+    }
+}

@@ -69,16 +69,12 @@ pub(super) fn raise(connection: &Connection, space: NamespaceId, children: &[i64
 pub(super) fn lower(connection: &Connection, space: NamespaceId, children: &[i64]) -> Result<Vec<Idle>> {
     let doing = fault("uncount what a blob needs");
     let mut update = connection
-        .prepare_cached(
-            "UPDATE lease SET holders = holders - 1 WHERE space = ?1 AND blob = ?2 RETURNING holders, used",
-        )
+        .prepare_cached("UPDATE lease SET holders = holders - 1 WHERE space = ?1 AND blob = ?2 RETURNING holders, used")
         .map_err(&doing)?;
     let mut fallen = Vec::new();
     for child in children {
-        let row: Option<(i64, i64)> = update
-            .query_row((space.0, child), |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()
-            .map_err(&doing)?;
+        let row: Option<(i64, i64)> =
+            update.query_row((space.0, child), |row| Ok((row.get(0)?, row.get(1)?))).optional().map_err(&doing)?;
         if let Some((0, used)) = row {
             fallen.extend(leases::idle(connection, *child, used)?);
         }
@@ -157,11 +153,7 @@ pub(super) fn close(connection: &Connection, space: NamespaceId, id: i64) -> Res
     }
 }
 
-pub(super) fn open_nodes(
-    connection: &Connection,
-    space: NamespaceId,
-    nodes: &[(Digest, KindId)],
-) -> Result<Vec<bool>> {
+pub(super) fn open_nodes(connection: &Connection, space: NamespaceId, nodes: &[(Digest, KindId)]) -> Result<Vec<bool>> {
     nodes
         .iter()
         .map(|(digest, kind)| match leases::blob_id(connection, digest)? {
@@ -188,9 +180,8 @@ pub(super) fn whole(connection: &Connection, space: NamespaceId, name: &Name) ->
              WHERE b.id = ?2 AND b.state = ?3 AND l.held = 1",
         )
         .map_err(&doing)?;
-    let mut children = connection
-        .prepare_cached("SELECT children FROM node WHERE space = ?1 AND blob = ?2")
-        .map_err(&doing)?;
+    let mut children =
+        connection.prepare_cached("SELECT children FROM node WHERE space = ?1 AND blob = ?2").map_err(&doing)?;
     let mut todo = roots(connection, space, name)?;
     let mut seen: HashSet<i64> = todo.iter().copied().collect();
     while let Some(id) = todo.pop() {
@@ -205,11 +196,7 @@ pub(super) fn whole(connection: &Connection, space: NamespaceId, name: &Name) ->
     Ok(true)
 }
 
-pub(super) fn holders(
-    connection: &Connection,
-    space: NamespaceId,
-    digest: Digest,
-) -> Result<(Vec<Name>, Vec<Digest>)> {
+pub(super) fn holders(connection: &Connection, space: NamespaceId, digest: Digest) -> Result<(Vec<Name>, Vec<Digest>)> {
     let doing = fault("look for what holds a blob");
     let Some(wanted) = leases::blob_id(connection, &digest)? else { return Ok((Vec::new(), Vec::new())) };
     let mut names = Vec::new();

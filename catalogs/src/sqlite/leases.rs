@@ -72,15 +72,13 @@ pub(super) fn claim(
     let size = signed(blob.size)?;
     let connection = &books.connection;
     let id = match &known {
-        None => {
-            connection
-                .prepare_cached(
-                    "INSERT INTO blob(digest, size, state, epoch, counter, leases, doomed)
+        None => connection
+            .prepare_cached(
+                "INSERT INTO blob(digest, size, state, epoch, counter, leases, doomed)
                      VALUES (?1, ?2, ?3, ?4, ?5, 0, 0)",
-                )
-                .and_then(|mut insert| insert.insert((blob.digest.as_bytes(), size, state, epoch, counter)))
-                .map_err(&doing)?
-        }
+            )
+            .and_then(|mut insert| insert.insert((blob.digest.as_bytes(), size, state, epoch, counter)))
+            .map_err(&doing)?,
         Some(row) if !row.here => {
             connection
                 .prepare_cached(
@@ -213,13 +211,7 @@ pub(super) fn hold(books: &mut Books, space: NamespaceId, blob: Blob, used: Time
     Ok(Outcome::Held { new: before != Lease::Held, spare: false })
 }
 
-pub(super) fn promise(
-    books: &mut Books,
-    space: NamespaceId,
-    blob: Blob,
-    source: &str,
-    used: Time,
-) -> Result<Outcome> {
+pub(super) fn promise(books: &mut Books, space: NamespaceId, blob: Blob, source: &str, used: Time) -> Result<Outcome> {
     let doing = fault("promise a blob");
     let id = match blob_row(&books.connection, &blob.digest)? {
         Some(row) => row.id,
@@ -325,7 +317,9 @@ pub(super) fn forget(connection: &Connection, digest: &Digest, at: Option<Locati
     if row.leases != 0 || !row.doomed || row.at != at {
         return Ok(Outcome::Kept);
     }
-    for sql in ["DELETE FROM small WHERE blob = ?1", "DELETE FROM alias WHERE blob = ?1", "DELETE FROM blob WHERE id = ?1"] {
+    for sql in
+        ["DELETE FROM small WHERE blob = ?1", "DELETE FROM alias WHERE blob = ?1", "DELETE FROM blob WHERE id = ?1"]
+    {
         connection
             .prepare_cached(sql)
             .and_then(|mut delete| delete.execute([row.id]))
@@ -353,8 +347,7 @@ pub(super) fn lose(books: &mut Books, digest: &Digest, at: Option<Location>, now
 /// A lease that nothing holds any more.
 pub(super) fn idle(connection: &Connection, id: i64, used: i64) -> Result<Option<Idle>> {
     let doing = fault("look up a blob");
-    let mut query =
-        connection.prepare_cached("SELECT digest, size FROM blob WHERE id = ?1").map_err(&doing)?;
+    let mut query = connection.prepare_cached("SELECT digest, size FROM blob WHERE id = ?1").map_err(&doing)?;
     let mut rows = query.query([id]).map_err(&doing)?;
     let Some(row) = rows.next().map_err(&doing)? else { return Ok(None) };
     let digest = super::codec::digest_column(row, 0)?;

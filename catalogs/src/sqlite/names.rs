@@ -17,9 +17,7 @@ fn name_row(connection: &Connection, space: NamespaceId, name: &Name) -> Result<
     let row: Option<(Vec<u8>, i64, Vec<u8>)> = connection
         .prepare_cached("SELECT digest, used, roots FROM name WHERE space = ?1 AND name = ?2")
         .and_then(|mut query| {
-            query
-                .query_row((space.0, name.as_str()), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-                .optional()
+            query.query_row((space.0, name.as_str()), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()
         })
         .map_err(fault("look up a name"))?;
     row.map(|(digest, used, roots)| Ok(Row { digest: Digest::try_from(&digest[..])?, used, roots: ids(&roots) }))

@@ -6,9 +6,7 @@ use model::{
 };
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::codec::{
-    State, blob_column, bytes_column, digest_column, int, keep, links, location, signed, unsigned,
-};
+use super::codec::{State, blob_column, bytes_column, digest_column, int, keep, links, location, signed, unsigned};
 use super::fault;
 
 pub(super) fn namespaces(connection: &Connection) -> Result<Vec<NamespaceRow>> {
@@ -145,8 +143,7 @@ pub(super) fn list(
              ORDER BY name LIMIT ?4"
         ))
         .map_err(&doing)?;
-    let mut rows =
-        query.query((space.0, from.unwrap_or(prefix), end, signed(limit as u64)?)).map_err(&doing)?;
+    let mut rows = query.query((space.0, from.unwrap_or(prefix), end, signed(limit as u64)?)).map_err(&doing)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next().map_err(&doing)? {
         found.push(name(row)?);
@@ -169,8 +166,7 @@ fn successor(prefix: &str) -> Option<String> {
 
 pub(super) fn bare(connection: &Connection, limit: usize) -> Result<Vec<Digest>> {
     let doing = fault("look for blobs that nobody leases");
-    let mut query =
-        connection.prepare_cached("SELECT digest FROM blob WHERE leases = 0 LIMIT ?1").map_err(&doing)?;
+    let mut query = connection.prepare_cached("SELECT digest FROM blob WHERE leases = 0 LIMIT ?1").map_err(&doing)?;
     let mut rows = query.query([signed(limit as u64)?]).map_err(&doing)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next().map_err(&doing)? {

@@ -71,10 +71,7 @@ impl Writer {
         self.run(move |books| books.namespace(&name)).await
     }
 
-    async fn run<T: Send + 'static>(
-        &self,
-        query: impl FnOnce(&mut Books) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
+    async fn run<T: Send + 'static>(&self, query: impl FnOnce(&mut Books) -> Result<T> + Send + 'static) -> Result<T> {
         let (answer, value) = oneshot::channel();
         let query = Box::new(move |books: &mut Books| drop(answer.send(query(books))));
         self.jobs.send(Job::Run(query)).await.map_err(|_| gone())?;

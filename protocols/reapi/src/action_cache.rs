@@ -20,7 +20,7 @@ const MOST_INLINE: i64 = 1 << 20;
 
 /// `GetActionResult`. That all outputs are there needs no check: while the Name is bound they are held.
 pub(crate) async fn get(call: Call, request: GetActionResultRequest) -> Answer<ActionResult> {
-    let namespace = call.enter(&request.instance_name, Rights::READ).await?;
+    let namespace = call.enter(&request.instance_name, Rights::READ)?;
     only_sha256(request.digest_function)?;
     let action = blob(request.action_digest.as_ref(), "the action digest")?;
     let row = namespace.find(&name(action.digest)?).await?;
@@ -38,7 +38,7 @@ pub(crate) async fn get(call: Call, request: GetActionResultRequest) -> Answer<A
 
 /// `UpdateActionResult`. An output that is missing is a failed precondition.
 pub(crate) async fn update(call: Call, request: UpdateActionResultRequest) -> Answer<ActionResult> {
-    let namespace = call.enter(&request.instance_name, Rights::WRITE).await?;
+    let namespace = call.enter(&request.instance_name, Rights::WRITE)?;
     only_sha256(request.digest_function)?;
     let action = blob(request.action_digest.as_ref(), "the action digest")?;
     let result = request.action_result.ok_or_else(|| Error::malformed("the action result is missing"))?;

@@ -49,7 +49,7 @@ pub(crate) async fn push_directory(call: Call, request: PushBlobRequest) -> Answ
 
 /// The first URI that is bound wins. Nothing is ever fetched from the URI itself.
 async fn fetch(call: Call, form: Form, request: FetchBlobRequest) -> Answer<FetchBlobResponse> {
-    let namespace = call.enter(&request.instance_name, Rights::READ).await?;
+    let namespace = call.enter(&request.instance_name, Rights::READ)?;
     only_sha256(request.digest_function)?;
     for key in keys(form, &request.uris, &request.qualifiers)? {
         let found = match namespace.find(&key.name).await {
@@ -70,7 +70,7 @@ async fn fetch(call: Call, form: Form, request: FetchBlobRequest) -> Answer<Fetc
 
 /// Binds one Name for each URI, all or none. What is missing is a failed precondition.
 async fn push(call: Call, form: Form, request: PushBlobRequest) -> Answer<PushBlobResponse> {
-    let namespace = call.enter(&request.instance_name, Rights::WRITE).await?;
+    let namespace = call.enter(&request.instance_name, Rights::WRITE)?;
     only_sha256(request.digest_function)?;
     let keys = keys(form, &request.uris, &request.qualifiers)?;
     let pointer = pointer(form, &request)?;

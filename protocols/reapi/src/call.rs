@@ -22,24 +22,31 @@ impl Call {
     ///
     /// # Errors
     /// `Malformed` for an instance that is not there or not for this caller; what the right demands.
-    pub(crate) async fn enter(&self, instance: &str, right: Rights) -> Result<Namespace> {
-        let unknown = || {
-            let shown: String = instance.chars().take(80).collect();
-            Error::malformed(format!("Invalid instance name \"{shown}\""))
-        };
-        let name = self.settings.namespace(instance).ok_or_else(unknown)?;
-        let namespace = match self.hub.enter(&self.caller, name) {
-            // The default instance is no secret, and "invalid argument" would say that the probe went well.
-            Err(error) if error.is_absent() && instance.is_empty() => {
-                return Err(Error::denied("you may not use the default instance"));
-            }
-            Err(error) if error.is_absent() => return Err(unknown()),
-            other => other?,
-        };
-        namespace.may(right)?;
+    pub(crate) fn enter(&self, instance: &str, right: Rights) -> Result<Namespace> {
+        let name = self.settings.namespace(instance).ok_or_else(|| no_instance(instance))?;
+        let namespace = self.hub.enter(&self.caller, name).map_err(|error| hidden(error, instance))?;
+        if let Err(error) = namespace.may(right) {
+            // One who may not even read here is told the same as if it did not exist.
+            let blind = namespace.may(Rights::READ).err().filter(Error::is_absent);
+            return Err(hidden(blind.unwrap_or(error), instance));
+        }
         if right.has(Rights::WRITE) && !self.settings.push {
             return Err(Error::denied("nothing can be written here"));
         }
         Ok(if self.settings.index_only { namespace.foreign() } else { namespace })
+    }
+}
+
+fn no_instance(instance: &str) -> Error {
+    Error::malformed(format!("Invalid instance name \"{}\"", instance.chars().take(80).collect::<String>()))
+}
+
+/// What is not there, or not for this caller, as REAPI says it. Not so for the default instance: that it exists
+/// is no secret, and "invalid argument" would tell BuildStream that its probe went well.
+fn hidden(error: Error, instance: &str) -> Error {
+    match instance {
+        _ if !error.is_absent() => error,
+        "" => Error::denied("the default instance is not for you"),
+        other => no_instance(other),
     }
 }

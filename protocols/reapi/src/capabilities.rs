@@ -12,8 +12,8 @@ use crate::speak::Answer;
 
 /// `GetCapabilities`.
 pub(crate) async fn get(call: Call, request: GetCapabilitiesRequest) -> Answer<ServerCapabilities> {
-    call.enter(&request.instance_name, Rights::READ).await?;
-    let writes = call.enter(&request.instance_name, Rights::WRITE).await.is_ok();
+    call.enter(&request.instance_name, Rights::READ)?;
+    let writes = call.enter(&request.instance_name, Rights::WRITE).is_ok();
     let cache = CacheCapabilities {
         digest_functions: vec![digest_function::Value::Sha256.into()],
         action_cache_update_capabilities: Some(ActionCacheUpdateCapabilities {

@@ -21,7 +21,7 @@ const MOST_READ: u64 = (4 << 20) - (64 << 10);
 /// `FindMissingBlobs`. BuildStream takes any error here for a bug, so that what can be answered is answered: a
 /// hash that is no SHA-256, and a size that is not the blob's, are missing.
 pub(crate) async fn find_missing(call: Call, request: FindMissingBlobsRequest) -> Answer<FindMissingBlobsResponse> {
-    let namespace = call.enter(&request.instance_name, Rights::DIGEST).await?;
+    let namespace = call.enter(&request.instance_name, Rights::DIGEST)?;
     only_sha256(request.digest_function)?;
     let mut missing_blob_digests = Vec::new();
     let (mut possible, mut digests) = (Vec::new(), Vec::new());
@@ -46,7 +46,7 @@ fn is_size(digest: &Digest, size: Option<u64>) -> bool {
 
 /// `BatchUpdateBlobs`. Each blob succeeds or fails by itself.
 pub(crate) async fn batch_update(call: Call, request: BatchUpdateBlobsRequest) -> Answer<BatchUpdateBlobsResponse> {
-    let namespace = call.enter(&request.instance_name, Rights::WRITE).await?;
+    let namespace = call.enter(&request.instance_name, Rights::WRITE)?;
     only_sha256(request.digest_function)?;
     let checked: Vec<Result<Blob>> = request.requests.iter().map(announced).collect();
     let (mut digests, mut blobs) = (Vec::new(), Vec::new());
@@ -81,7 +81,7 @@ fn announced(update: &Update) -> Result<Blob> {
 
 /// `BatchReadBlobs`. A blob of another size is not found.
 pub(crate) async fn batch_read(call: Call, request: BatchReadBlobsRequest) -> Answer<BatchReadBlobsResponse> {
-    let namespace = call.enter(&request.instance_name, Rights::DIGEST).await?;
+    let namespace = call.enter(&request.instance_name, Rights::DIGEST)?;
     only_sha256(request.digest_function)?;
     let asked: Vec<Result<Blob>> = request.digests.iter().map(|digest| blob(Some(digest), "the digest")).collect();
     let blobs: Vec<Blob> = asked.iter().flatten().copied().collect();

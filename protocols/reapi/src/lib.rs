@@ -12,7 +12,7 @@
 //! | ByteStream.Read | `read` |
 //! | ByteStream.Write | `has`, else `upload` or `resume`, `append`, `commit` or `park` |
 //! | ByteStream.QueryWriteStatus | `has`, else `progress` |
-//! | ActionCache.GetActionResult | `find` of `ac/<hex>`, `read_small` |
+//! | ActionCache.GetActionResult | `find` of `ac/<hex>`, `has`, `read_small` |
 //! | ActionCache.UpdateActionResult | `put`, `bind` |
 //! | Fetch.FetchBlob, FetchDirectory | `find` of `asset/<hex>` |
 //! | Push.PushBlob, PushDirectory | `bind` |
@@ -66,7 +66,6 @@ impl Reapi {
     pub fn new(settings: Settings) -> Self {
         Self { settings }
     }
-
 }
 
 /// What REAPI's blobs mean: the kinds 0x0101 to 0x0103.

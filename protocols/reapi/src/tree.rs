@@ -34,7 +34,7 @@ pub(crate) async fn get(
     call: Call,
     request: GetTreeRequest,
 ) -> Answer<impl Stream<Item = Answer<GetTreeResponse>> + use<>> {
-    let namespace = call.enter(&request.instance_name, Rights::DIGEST).await?;
+    let namespace = call.enter(&request.instance_name, Rights::DIGEST)?;
     only_sha256(request.digest_function)?;
     let root = blob(request.root_digest.as_ref(), "the root digest")?;
     let most = page_size(request.page_size)?;
@@ -42,7 +42,7 @@ pub(crate) async fn get(
 
     let mut walk = Walk::new(namespace, root);
     while walk.taken < from && !walk.todo.is_empty() {
-        walk.visit(from - walk.taken).await?;
+        walk.page(MOST_PER_PAGE.min(from - walk.taken)).await?;
     }
     if walk.todo.is_empty() {
         return Err(Error::malformed(format!("the page token {from} is beyond the end of the tree")).into());
@@ -51,7 +51,7 @@ pub(crate) async fn get(
         if walk.todo.is_empty() {
             return Ok(None);
         }
-        let directories = walk.visit(most).await?;
+        let directories = walk.page(most).await?;
         let next_page_token = if walk.todo.is_empty() { String::new() } else { walk.taken.to_string() };
         Ok(Some((GetTreeResponse { directories, next_page_token }, walk)))
     }))
@@ -88,12 +88,42 @@ impl Walk {
         Self { namespace, todo: [root].into(), seen: [root].into(), taken: 0 }
     }
 
-    /// Visits the next directories, at most this many, and gives those that are there.
-    async fn visit(&mut self, most: usize) -> Result<Vec<Bytes>> {
-        let batch = self.take(most);
+    /// The next directories, at most this many, level after level until the page is full; those that are there.
+    async fn page(&mut self, most: usize) -> Result<Vec<Bytes>> {
+        let (end, mut page, mut bytes) = (self.taken + most, Vec::new(), 0);
+        loop {
+            let batch = self.take(end - self.taken, MOST_BYTES.saturating_sub(bytes), page.is_empty());
+            if batch.is_empty() {
+                return Ok(page);
+            }
+            let found = self.visit(&batch).await?;
+            bytes += found.iter().map(|directory| directory.len() as u64).sum::<u64>();
+            page.extend(found);
+        }
+    }
+
+    /// Takes from `todo` what fits; `one` says to take one that does not fit anywhere.
+    fn take(&mut self, most: usize, most_bytes: u64, one: bool) -> Vec<Blob> {
+        let mut batch = Vec::new();
+        let mut bytes = 0_u64;
+        while let Some(next) = self.todo.front().copied() {
+            bytes = bytes.saturating_add(next.size);
+            let fits = bytes <= most_bytes || (one && batch.is_empty());
+            if batch.len() == most || !fits {
+                break;
+            }
+            batch.push(next);
+            self.todo.pop_front();
+        }
+        self.taken += batch.len();
+        batch
+    }
+
+    /// Reads directories and notes their children.
+    async fn visit(&mut self, batch: &[Blob]) -> Result<Vec<Bytes>> {
         let is_root = self.taken == batch.len();
         let mut found = Vec::with_capacity(batch.len());
-        for bytes in whole::read(&self.namespace, &batch).await? {
+        for bytes in whole::read(&self.namespace, batch).await? {
             match bytes.and_then(|bytes| Ok((subdirectories(&bytes)?, bytes))) {
                 Ok((children, bytes)) => {
                     self.add(children)?;
@@ -105,21 +135,6 @@ impl Walk {
             }
         }
         Ok(found)
-    }
-
-    fn take(&mut self, most: usize) -> Vec<Blob> {
-        let mut batch = Vec::new();
-        let mut bytes = 0_u64;
-        while let Some(next) = self.todo.front().copied() {
-            bytes = bytes.saturating_add(next.size);
-            if batch.len() == most || (bytes > MOST_BYTES && !batch.is_empty()) {
-                break;
-            }
-            batch.push(next);
-            self.todo.pop_front();
-        }
-        self.taken += batch.len();
-        batch
     }
 
     fn add(&mut self, children: Vec<Blob>) -> Result<()> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use server::Limits;
 use tokio::net::TcpStream;
 
-use crate::stage::{Setting, Stage};
+use crate::stage::{Setting, Stage, until};
 
 #[tokio::test]
 async fn a_running_request_finishes_and_new_connections_are_refused() {
@@ -16,9 +16,7 @@ async fn a_running_request_finishes_and_new_connections_are_refused() {
             stage.begun.notified().await;
             let mut drain = std::pin::pin!(stage.server.drain());
             assert!(futures::poll!(drain.as_mut()).is_pending(), "a request is running");
-            while TcpStream::connect(address).await.is_ok() {
-                tokio::task::yield_now().await;
-            }
+            until("new connections are refused", async || TcpStream::connect(address).await.is_err()).await;
             stage.finish.notify_one();
             drain.await;
         };

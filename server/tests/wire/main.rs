@@ -4,5 +4,7 @@ mod certificates;
 mod drain;
 mod http;
 mod identity;
+mod log;
+mod proxy;
 mod stage;
 mod tls;

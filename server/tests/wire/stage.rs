@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::process::Output;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::routing::{get, post};
@@ -81,6 +82,16 @@ impl Stage {
         curl.args(["--silent", "--show-error", "--max-time", "20", "--noproxy", "*"]).args(arguments);
         curl.arg(self.url(scheme, path)).output().await.expect("curl is installed")
     }
+}
+
+/// Waits for something to become true, and not for ever.
+pub(crate) async fn until(what: &str, mut check: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !check().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.expect(what);
 }
 
 fn protocol(begun: &Arc<Notify>, finish: &Arc<Notify>) -> Owned {

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::certificates::{Pair, run};
-use crate::stage::{Setting, Stage};
+use crate::stage::{Setting, Stage, until};
 
 fn material(certificate: &Path, key: Option<&Path>, clients: Option<&Path>) -> Material {
     let file = |path: &Path| Pem::File(path.to_owned());
@@ -244,7 +244,7 @@ async fn a_list_that_changes_takes_effect_and_keeps_open_connections() {
 
     // Without any call to refresh: the listener itself looks.
     fs::copy(&first.certificate, &authorized).expect("it is written");
-    while !may(&of_first).await {}
+    until("the listed one gets in", async || may(&of_first).await).await;
     let slow = async {
         let said = stage.curl(&of_first, "https", "/test/slow").await;
         assert_eq!(said, "finished", "an open connection goes on");
@@ -253,13 +253,13 @@ async fn a_list_that_changes_takes_effect_and_keeps_open_connections() {
         stage.begun.notified().await;
         let (one, two) = (fs::read(&first.certificate).expect("a"), fs::read(&second.certificate).expect("b"));
         fs::write(&authorized, [one.clone(), two.clone()].concat()).expect("it is written");
-        while !may(&of_second).await {}
+        until("the added one gets in", async || may(&of_second).await).await;
         // A torn file keeps what was there; then the first one is removed.
         fs::write(&authorized, &two[..two.len() / 2]).expect("it is written");
         assert!(!tls.refresh());
         assert!(may(&of_first).await && may(&of_second).await);
         fs::write(&authorized, two).expect("it is written");
-        while may(&of_first).await {}
+        until("the removed one is refused", async || !may(&of_first).await).await;
         assert!(may(&of_second).await);
         stage.finish.notify_one();
     };
@@ -283,7 +283,7 @@ async fn a_new_server_certificate_is_used_and_a_broken_one_is_not() {
     tls.refresh();
     assert!(trusts(&old).await && !trusts(&new).await);
     fs::copy(&next.key, &server.key).expect("it is copied");
-    while !trusts(&new).await {}
+    until("the new one is used", async || trusts(&new).await).await;
     assert!(!trusts(&old).await);
     let text = |path: &Path| Pem::Text { name: "guest".into(), text: fs::read_to_string(path).expect("it was made") };
     let handed = |key: &Path| Material { certificate: text(&old), key: Some(text(key)), clients: None };

@@ -12,7 +12,7 @@ use crate::speak::Answer;
 /// `Read`. A limit beyond the end is fine, an offset beyond it is not.
 pub(crate) async fn read(call: Call, request: ReadRequest) -> Answer<Frames> {
     let resource = Resource::to_read(&request.resource_name)?;
-    let namespace = call.enter(resource.instance, Rights::DIGEST).await?;
+    let namespace = call.enter(resource.instance, Rights::DIGEST)?;
     let offset = u64::try_from(request.read_offset).map_err(|_| Error::out_of_range("the offset is negative"))?;
     let limit = match u64::try_from(request.read_limit) {
         Ok(0) => None,

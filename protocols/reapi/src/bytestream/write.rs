@@ -18,33 +18,38 @@ pub(crate) async fn write(call: Call, mut messages: Streaming<WriteRequest>) -> 
     let first = messages.message().await?.ok_or_else(|| Error::malformed("the stream is empty"))?;
     let name = first.resource_name.clone();
     let resource = Resource::to_write(&name)?;
-    let namespace = call.enter(resource.instance, Rights::WRITE).await?;
+    let namespace = call.enter(resource.instance, Rights::WRITE)?;
     let blob = wanted(&resource)?;
     if holds(&namespace, blob).await? {
         return Ok(WriteResponse { committed_size: signed(blob.size) });
     }
     let mut upload = open(&namespace, &name, blob, first.write_offset).await?;
-    let mut message = first;
-    loop {
-        let finish = message.finish_write;
-        take(&mut upload, &name, message).await?;
-        if finish {
-            break;
+    if let Err(refusal) = receive(&mut upload, first, &mut messages).await {
+        // Parked before the answer and not by the drop after it, so that the client can go on at once.
+        if let Err(error) = upload.park().await {
+            tracing::warn!(%error, "an upload that broke off cannot be resumed");
         }
-        message = match messages.message().await {
-            Ok(Some(next)) => next,
-            ended => {
-                upload.park().await?;
-                ended?;
-                return Err(Error::malformed("the stream ended without finish_write; it can be resumed").into());
-            }
-        };
-    }
-    if messages.message().await?.is_some() {
-        return Err(Error::malformed("a message came after finish_write").into());
+        return Err(refusal);
     }
     let committed = upload.commit().await?;
     Ok(WriteResponse { committed_size: signed(committed.size) })
+}
+
+/// Takes all messages. A stream that ends without `finish_write`, or goes on after it, is an error.
+async fn receive(upload: &mut Upload, first: WriteRequest, messages: &mut Streaming<WriteRequest>) -> Answer<()> {
+    let name = first.resource_name.clone();
+    let mut message = Some(first);
+    while let Some(next) = message {
+        let finish = next.finish_write;
+        take(upload, &name, next).await?;
+        message = messages.message().await?;
+        match (finish, &message) {
+            (true, None) => return Ok(()),
+            (true, Some(_)) => return Err(Error::malformed("a message came after finish_write").into()),
+            (false, _) => {}
+        }
+    }
+    Err(Error::malformed("the stream ended without finish_write; it can be resumed").into())
 }
 
 /// `QueryWriteStatus`.
@@ -53,7 +58,7 @@ pub(crate) async fn query_write_status(
     request: QueryWriteStatusRequest,
 ) -> Answer<QueryWriteStatusResponse> {
     let resource = Resource::to_write(&request.resource_name)?;
-    let namespace = call.enter(resource.instance, Rights::WRITE).await?;
+    let namespace = call.enter(resource.instance, Rights::WRITE)?;
     let blob = wanted(&resource)?;
     if holds(&namespace, blob).await? {
         return Ok(QueryWriteStatusResponse { committed_size: signed(blob.size), complete: true });
@@ -78,14 +83,14 @@ async fn holds(namespace: &Namespace, blob: Blob) -> Result<bool> {
 /// Begins at offset 0, whatever was parked; goes on at any other.
 async fn open(namespace: &Namespace, name: &str, blob: Blob, offset: i64) -> Result<Upload> {
     if offset == 0 {
-        let claim = Claim { size: Some(blob.size), digest: Some(blob.digest), resume: Some(name.to_owned()), live: false };
-        return namespace.upload(claim).await;
+        let (size, digest, resume) = (Some(blob.size), Some(blob.digest), Some(name.to_owned()));
+        return namespace.upload(Claim { size, digest, resume, ..Claim::default() }).await;
     }
     match namespace.resume(name).await {
         Err(error) if error.is_absent() => {
             Err(Error::malformed(format!("nothing was written under this name: begin at offset 0, not {offset}")))
         }
-        other => other,
+        other => Ok(other?.expect(Some(blob.digest), Some(blob.size))),
     }
 }
 
