@@ -150,8 +150,8 @@ impl Catalog for Sqlite {
         self.read(move |connection| reads::tokens(connection, hash)).await
     }
 
-    async fn whole(&self, space: NamespaceId, name: Name) -> Result<bool> {
-        self.read(move |connection| edges::whole(connection, space, &name)).await
+    async fn lost_below(&self, space: NamespaceId, roots: Vec<Digest>) -> Result<Vec<Digest>> {
+        self.read(move |connection| edges::lost_below(connection, space, &roots)).await
     }
 
     async fn open_nodes(&self, space: NamespaceId, nodes: Vec<(Digest, KindId)>) -> Result<Vec<bool>> {

@@ -17,23 +17,14 @@ impl Hub {
     /// Removes rows and bytes of these blobs, as far as still nobody leases them.
     pub(crate) async fn bury(&self, bare: Vec<Digest>) -> Result<()> {
         for batch in bare.chunks(BATCH) {
-            let dooms = batch.iter().map(|digest| Change::Doom { digest: *digest }).collect();
-            let outcomes = self.catalog().apply(dooms).await?;
-            let doomed: Vec<(Digest, Option<Location>)> = batch
-                .iter()
-                .zip(outcomes)
-                .filter_map(|(digest, outcome)| match outcome {
-                    Outcome::Doomed(at) => Some((*digest, at)),
-                    _ => None,
-                })
-                .collect();
-            let forgets = doomed.iter().map(|(digest, at)| Change::Forget { digest: *digest, at: *at }).collect();
-            let outcomes = self.catalog().apply(forgets).await?;
-            let gone: Vec<Location> = doomed
-                .iter()
-                .zip(outcomes)
-                .filter(|(_, outcome)| *outcome == Outcome::Done)
-                .filter_map(|((_, at), _)| *at)
+            let marked: Vec<(Digest, i64)> = batch.iter().map(|digest| (*digest, self.mark())).collect();
+            let dooms = marked.iter().map(|(digest, mark)| Change::Doom { digest: *digest, mark: *mark });
+            self.catalog().apply(dooms.collect()).await?;
+            let forgets = marked.iter().map(|(digest, mark)| Change::Forget { digest: *digest, mark: *mark });
+            let outcomes = self.catalog().apply(forgets.collect()).await?;
+            let gone: Vec<Location> = outcomes
+                .into_iter()
+                .filter_map(|outcome| if let Outcome::Forgot(at) = outcome { at } else { None })
                 .collect();
             self.store().remove(&gone).await?;
         }
@@ -57,13 +48,17 @@ impl Hub {
 
     /// Records that bytes are damaged: from now on the blob is absent until somebody brings it again.
     pub(crate) async fn lose(&self, digest: Digest, at: Option<Location>) -> Result<()> {
+        let hub = self.clone();
+        self.to_the_end("lose a blob", async move { hub.lose_marked(digest, at).await }).await
+    }
+
+    async fn lose_marked(&self, digest: Digest, at: Option<Location>) -> Result<()> {
         tracing::error!(%digest, "the bytes of a blob are damaged or gone: it is absent until it is brought again");
+        let marks: Vec<_> = self.spaces().map(|space| space.presence.mark(vec![digest])).collect();
         let outcome = self.catalog().apply(vec![Change::Lose { digest, at, now: Time::now() }]).await?.pop();
+        drop(marks);
         if outcome == Some(Outcome::Done) {
             self.metrics().lost.inc();
-            for space in self.spaces() {
-                space.presence.drop_entry(&digest);
-            }
             self.refresh_lost().await?;
             if let Some(at) = at {
                 // The row no longer points there (law 4); a blob that comes again gets a fresh location.

@@ -7,17 +7,22 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
 
+use bytes::Bytes;
 use model::{
-    Binding, Blob, Change, Child, Digest, Error, KindId, Link, Name, Need, Outcome, Pointer, Result, Time, When,
+    Binding, Blob, Change, Child, Digest, Error, Kind, KindId, Link, Meaning, Name, Need, Outcome, Pointer, Result,
+    Time, When,
 };
 
 use crate::namespace::Namespace;
+use crate::read::collect;
 use crate::space::Space;
 
 /// Children that one change counts.
 const PART: usize = 1000;
-/// Nodes that are read at a time.
+/// Nodes that are looked up at a time.
 const READ: usize = 256;
+/// Nodes up to this size are read together: 64 MiB at most in all.
+const TOGETHER: u64 = 256 << 10;
 /// Links of one closure; a tree of a million files has fewer.
 const LINKS: usize = 8 << 20;
 /// Names of one bind, and links beside each.
@@ -30,20 +35,23 @@ type Node = (Blob, KindId);
 /// Keeps the reaper away from what a bind relies on.
 struct Pins<'a> {
     space: &'a Space,
-    digests: HashSet<Digest>,
+    /// With the sizes that links give them.
+    sizes: HashMap<Digest, u64>,
 }
 
 impl Pins<'_> {
-    fn pin(&mut self, digest: Digest) {
-        if self.digests.insert(digest) {
-            self.space.presence.pin(&digest);
+    fn pin(&mut self, children: &[Child]) {
+        for Child { blob, .. } in children {
+            if self.sizes.insert(blob.digest, blob.size).is_none() {
+                self.space.presence.pin(&blob.digest);
+            }
         }
     }
 }
 
 impl Drop for Pins<'_> {
     fn drop(&mut self) {
-        for digest in &self.digests {
+        for digest in self.sizes.keys() {
             self.space.presence.unpin(digest);
         }
     }
@@ -56,29 +64,29 @@ impl Namespace {
                 return Err(Error::too_big("a note has at most 4096 bytes, and a name at most 100000 links beside it"));
             }
         }
-        let mut missing = Vec::new();
         for _ in 0..TRIES {
-            let mut pins = Pins { space: &self.space, digests: HashSet::new() };
-            missing = match self.try_bind(&list, &mut pins).await? {
+            let mut pins = Pins { space: &self.space, sizes: HashMap::new() };
+            let refused = match self.try_bind(&list, &mut pins).await? {
                 None => return Ok(()),
-                Some(missing) => missing,
+                Some(refused) => refused,
             };
-            // What is truly missing is not worth another walk.
-            let here = self.look(&missing).await?;
-            missing =
-                missing.into_iter().zip(here).filter(|(_, here)| here.is_none()).map(|(digest, _)| digest).collect();
+            // What is truly missing, or has another size than its link says, is not worth another walk. The rest
+            // was closed by a reap that came in between.
+            let here = self.look(&refused).await?;
+            let missing: Vec<Digest> = refused
+                .into_iter()
+                .zip(here)
+                .filter(|(digest, here)| here.is_none() || pins.sizes.get(digest) != here.as_ref())
+                .map(|(digest, _)| digest)
+                .collect();
             if !missing.is_empty() {
                 return Err(Error::incomplete(missing));
             }
         }
-        Err(if missing.is_empty() {
-            Error::busy("what the name needs is being evicted while it is bound: try again")
-        } else {
-            Error::incomplete(missing)
-        })
+        Err(Error::busy("what the name needs is being evicted while it is bound: try again"))
     }
 
-    /// `None` when it is done, else what was not there.
+    /// `None` when it is done, else what was not there, or not any more.
     async fn try_bind(&self, list: &[(Name, Pointer, When)], pins: &mut Pins<'_>) -> Result<Option<Vec<Digest>>> {
         let mut roots = Vec::new();
         let mut bindings = Vec::with_capacity(list.len());
@@ -90,20 +98,19 @@ impl Namespace {
             let (name, pointer, when) = (name.clone(), pointer.clone(), *when);
             bindings.push(Binding { name, pointer, when, roots: children });
         }
-        for root in &roots {
-            pins.pin(root.blob.digest);
+        pins.pin(&roots);
+        let mut missing = self.open_closure(&roots, pins).await?;
+        if missing.is_empty() && self.space.lost.load(Relaxed) > 0 {
+            // The walk stopped at open nodes, and something below them may have been lost since they were opened.
+            let below = roots.iter().map(|root| root.blob.digest).collect();
+            missing = self.hub.catalog().lost_below(self.space.id, below).await?;
         }
-        let missing = self.open_closure(&roots, pins).await?;
         if !missing.is_empty() {
             return Ok(Some(missing));
         }
         let (space, at, by) = (self.space.id, Time::now(), self.granted.who().to_owned());
-        match self.hub.catalog().apply(vec![Change::Bind { space, list: bindings, at, by }]).await?.pop() {
-            Some(Outcome::Fell(fallen)) => {
-                self.space.candidates.lock().await.fell(fallen);
-                self.space.changes.fetch_add(1, Relaxed);
-                Ok(None)
-            }
+        match self.apply_names(Change::Bind { space, list: bindings, at, by }).await? {
+            Some(Outcome::Fell(_)) => Ok(None),
             Some(Outcome::Incomplete(missing)) => Ok(Some(missing)),
             Some(Outcome::Conflict) => Err(Error::conflict("the name points elsewhere by now")),
             other => Err(Error::broken(format!("a bind ended as {other:?}"))),
@@ -113,7 +120,7 @@ impl Namespace {
     /// What a link counts: nothing for what may be missing and for the empty blob, which always is there.
     fn child(&self, link: Link) -> Option<Child> {
         let counts = link.need == Need::Must && link.blob != Blob::EMPTY;
-        counts.then(|| Child { blob: link.blob, node: self.hub.kind(link.kind).map(model::Kind::id) })
+        counts.then(|| Child { blob: link.blob, node: self.hub.kind(link.kind).map(Kind::id) })
     }
 
     /// Opens all nodes below these roots. Returns what is missing.
@@ -134,9 +141,7 @@ impl Namespace {
                 if links > LINKS {
                     return Err(Error::too_big(format!("the name would need more than {LINKS} links")));
                 }
-                for child in &children {
-                    pins.pin(child.blob.digest);
-                }
+                pins.pin(&children);
                 frontier.extend(children.iter().filter_map(as_node).filter(|node| seen.insert(*node)));
                 found.insert(node, children);
             }
@@ -151,35 +156,50 @@ impl Namespace {
     async fn read_nodes(&self, nodes: Vec<Node>) -> Result<Vec<(Node, Option<Vec<Child>>)>> {
         let wanted = nodes.iter().map(|(blob, kind)| (blob.digest, *kind)).collect();
         let open = self.hub.catalog().open_nodes(self.space.id, wanted).await?;
-        let closed: Vec<Node> = nodes.into_iter().zip(open).filter(|(_, open)| !open).map(|(node, _)| node).collect();
-        let digests: Vec<Digest> = closed.iter().map(|(blob, _)| blob.digest).collect();
-        let bytes = self.hub.read_small(&self.space, &digests).await?;
-        let mut read = Vec::with_capacity(closed.len());
-        for ((blob, kind), bytes) in closed.into_iter().zip(bytes) {
-            let bytes = match bytes {
-                Ok(bytes) if bytes.len() as u64 == blob.size => bytes,
-                Ok(_) => {
-                    read.push(((blob, kind), None));
-                    continue;
-                }
-                Err(error) if matches!(error.meaning(), model::Meaning::Absent | model::Meaning::Lost) => {
-                    read.push(((blob, kind), None));
-                    continue;
-                }
-                Err(error) => return Err(error),
+        let closed = nodes.into_iter().zip(open).filter(|(_, open)| !open).map(|(node, _)| node);
+        // Small ones together; each large one alone, so that memory stays bounded whatever a client binds.
+        let (small, large): (Vec<Node>, Vec<Node>) = closed.partition(|(blob, _)| blob.size <= TOGETHER);
+        let mut read = Vec::with_capacity(small.len() + large.len());
+        let digests: Vec<Digest> = small.iter().map(|(blob, _)| blob.digest).collect();
+        for (node, bytes) in small.into_iter().zip(self.hub.read_small(&self.space, &digests).await?) {
+            read.push((node, self.children(node, bytes)?));
+        }
+        for node in large {
+            self.kind_for(node)?;
+            let bytes = match self.hub.read(&self.space, node.0.digest, 0, None).await {
+                Ok((blob, body)) if blob == node.0 => collect(body, blob.size).await,
+                Ok(_) => Err(Error::absent("a blob of another size")),
+                Err(error) => Err(error),
             };
-            let kind_of = self.hub.kind(kind).ok_or_else(|| Error::broken("a kind that nobody gave"))?;
-            if blob.size > kind_of.limit() {
-                return Err(Error::too_big(format!("blob {} is too large to be a {kind:?}", blob.digest)));
-            }
-            let mut children: Vec<Child> =
-                kind_of.links(&bytes)?.into_iter().filter_map(|link| self.child(link)).collect();
-            // In digest order, so that the catalog's index is walked once; each child is counted once.
-            children.sort_unstable_by_key(|child| (child.blob, child.node));
-            children.dedup();
-            read.push(((blob, kind), Some(children)));
+            read.push((node, self.children(node, bytes)?));
         }
         Ok(read)
+    }
+
+    /// The kind of a node, whose bound its size keeps.
+    fn kind_for(&self, (blob, kind): Node) -> Result<&dyn Kind> {
+        let kind = self.hub.kind(kind).ok_or_else(|| Error::broken("a kind that nobody gave"))?;
+        if blob.size > kind.limit() {
+            let (digest, kind) = (blob.digest, kind.id());
+            return Err(Error::too_big(format!("blob {digest} is too large to be a {kind:?}")));
+        }
+        Ok(kind)
+    }
+
+    /// The children of a node in these bytes, in digest order, so that the catalog's index is walked once; each
+    /// is counted once.
+    fn children(&self, node: Node, bytes: Result<Bytes>) -> Result<Option<Vec<Child>>> {
+        let bytes = match bytes {
+            Ok(bytes) if bytes.len() as u64 == node.0.size => bytes,
+            Ok(_) => return Ok(None),
+            Err(error) if matches!(error.meaning(), Meaning::Absent | Meaning::Lost) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let links = self.kind_for(node)?.links(&bytes)?;
+        let mut children: Vec<Child> = links.into_iter().filter_map(|link| self.child(link)).collect();
+        children.sort_unstable_by_key(|child| (child.blob, child.node));
+        children.dedup();
+        Ok(Some(children))
     }
 
     /// Opens the found nodes, each after those below it.

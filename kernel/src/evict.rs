@@ -78,6 +78,11 @@ impl Oldest {
 impl Hub {
     /// Evicts until `bytes` more fit into the namespace and on the disk.
     pub(crate) async fn make_room(&self, space: &Arc<Space>, bytes: u64) -> Result<()> {
+        let (hub, space) = (self.clone(), Arc::clone(space));
+        self.to_the_end("make room", async move { hub.evict(&space, bytes).await }).await
+    }
+
+    async fn evict(&self, space: &Arc<Space>, bytes: u64) -> Result<()> {
         let mut candidates = space.candidates.lock().await;
         let mut freed = 0;
         // What the disk lacks is measured once: what was freed shows there only later.
@@ -171,7 +176,7 @@ impl Hub {
                 Err(None) => {}
             }
         }
-        let marks = Marks { space, digests: marked.iter().map(|(_, blob)| blob.digest).collect() };
+        let marks = space.presence.marked(marked.iter().map(|(_, blob)| blob.digest).collect());
         let changes = marked
             .iter()
             .map(|(used, blob)| Change::Reap { space: space.id, digest: blob.digest, unused_since: *used })
@@ -243,19 +248,4 @@ fn gather(candidates: &mut Candidates, used: Time, blob: Blob, short: u64) -> Ve
         }
     }
     batch
-}
-
-/// The reaper's marks are taken away whatever happens, also when its future is dropped. A reap that was sent
-/// and not awaited may still happen: then the cache, which forgets these entries, asks the catalog.
-struct Marks<'a> {
-    space: &'a Arc<Space>,
-    digests: Vec<model::Digest>,
-}
-
-impl Drop for Marks<'_> {
-    fn drop(&mut self) {
-        for digest in &self.digests {
-            self.space.presence.end_reap(digest);
-        }
-    }
 }

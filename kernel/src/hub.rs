@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::namespace::Namespace;
-use crate::rights::{Caller, Granted};
+use crate::rights::{Caller, Granted, Rights};
 use crate::space::Space;
 use crate::tasks::Tasks;
 use crate::token::Tokens;
@@ -133,12 +133,17 @@ impl Hub {
     /// Enters a namespace as this caller. What the caller may do is decided verb by verb.
     ///
     /// # Errors
-    /// `Absent` when there is no such namespace.
+    /// `Absent` when there is no such namespace; who may read nothing there is refused as if there were one.
     pub fn enter(&self, caller: &Caller, namespace: &str) -> Result<Namespace> {
-        let space = self.0.spaces.get(namespace).ok_or_else(|| {
-            Error::absent(format!("there is no namespace {:?}", namespace.chars().take(80).collect::<String>()))
-        })?;
-        Ok(Namespace::new(self.clone(), Arc::clone(space), Granted::new(caller, namespace)))
+        let granted = Granted::new(caller, namespace);
+        match self.0.spaces.get(namespace) {
+            Some(space) => Ok(Namespace::new(self.clone(), Arc::clone(space), granted)),
+            // Who has no rights there must not learn that there is nothing.
+            None => Err(granted.assert(Rights::READ).err().unwrap_or_else(|| {
+                let name: String = namespace.chars().take(80).collect();
+                Error::absent(format!("there is no namespace {name:?}"))
+            })),
+        }
     }
 
     /// Changes the limit of a namespace: a guest with a smaller explicit quota does.
@@ -157,6 +162,16 @@ impl Hub {
     /// Runs work that outlives its request; [`Hub::close`] waits for it.
     pub fn spawn(&self, what: &'static str, work: impl Future<Output = ()> + Send + 'static) {
         self.0.tasks.spawn(what, work);
+    }
+
+    /// Runs work that must not stop half-way when its asker goes: a change that was sent happens, and what we
+    /// remember has to follow it.
+    pub(crate) async fn to_the_end<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.0.tasks.to_the_end(what, work).await
     }
 
     /// Whether requests can be served.
@@ -234,6 +249,12 @@ impl Hub {
     /// A stage or location that was never used and never will be again (law 5).
     pub(crate) fn fresh(&self) -> (Epoch, u64) {
         (self.0.epoch, self.0.counter.fetch_add(1, Relaxed))
+    }
+
+    /// A number, not 0, that no other doom has.
+    pub(crate) fn mark(&self) -> i64 {
+        let (epoch, counter) = self.fresh();
+        i64::from(epoch.0) << 40 | i64::try_from(counter & ((1 << 40) - 1)).unwrap_or(0)
     }
 
     pub(crate) fn fresh_location(&self, digest: Digest) -> Location {

@@ -75,7 +75,7 @@ impl Namespace {
             let row = row.filter(|row| !row.pointer.keep.over(now)).ok_or_else(absent)?;
             if self.space.lost.load(Relaxed) > 0
                 && row.pointer.keep != Retention::Firm
-                && !self.hub.catalog().whole(self.space.id, name.clone()).await?
+                && !self.lost_below(&row.pointer).await?.is_empty()
             {
                 return Err(absent());
             }
@@ -83,6 +83,12 @@ impl Namespace {
             Ok(row)
         })
         .await
+    }
+
+    /// What a pointer holds and is lost.
+    async fn lost_below(&self, pointer: &Pointer) -> Result<Vec<Digest>> {
+        let also = pointer.also.iter().map(|link| link.blob.digest);
+        self.hub.catalog().lost_below(self.space.id, also.chain([pointer.blob.digest]).collect()).await
     }
 
     /// Names that begin with `prefix`, in byte order, after `after`; ended ones and those that the caller may not
@@ -120,17 +126,27 @@ impl Namespace {
         self.measured("unbind", async {
             let (space, by) = (self.space.id, self.granted.who().to_owned());
             let change = Change::Unbind { space, name: name.clone(), when, unused_since: None, at: Time::now(), by };
-            match self.hub.catalog().apply(vec![change]).await?.pop() {
-                Some(Outcome::Fell(fallen)) => {
-                    self.space.candidates.lock().await.fell(fallen);
-                    self.space.changes.fetch_add(1, Relaxed);
-                    Ok(())
-                }
+            match self.apply_names(change).await? {
+                Some(Outcome::Fell(_)) => Ok(()),
                 Some(Outcome::Conflict) => Err(Error::conflict(format!("{name} points elsewhere by now"))),
                 _ => Err(Error::absent(format!("{name} is not bound"))),
             }
         })
         .await
+    }
+
+    /// Applies a bind or an unbind; what it let go of can be evicted from now on.
+    pub(crate) async fn apply_names(&self, change: Change) -> Result<Option<Outcome>> {
+        let (hub, space) = (self.hub.clone(), Arc::clone(&self.space));
+        let work = async move {
+            let mut outcome = hub.catalog().apply(vec![change]).await?.pop();
+            if let Some(Outcome::Fell(fallen)) = &mut outcome {
+                space.changes.fetch_add(1, Relaxed);
+                space.candidates.lock().await.fell(std::mem::take(fallen));
+            }
+            Ok(outcome)
+        };
+        self.hub.to_the_end("change names", work).await
     }
 
     /// The sizes of those blobs that are here, in order. Counts as a use. The empty blob always is.
@@ -246,12 +262,17 @@ impl Namespace {
         if claims.is_empty() {
             return Ok(Vec::new());
         }
+        let namespace = self.clone();
+        self.hub.to_the_end("claim blobs", async move { namespace.write_leases(claims).await }).await
+    }
+
+    async fn write_leases(&self, claims: Vec<(Blob, Place)>) -> Result<Vec<Result<()>>> {
         let (used, limit) = (Time::now(), self.space.limit.load(Relaxed));
         let placed: Vec<_> = claims
             .iter()
-            .map(|(blob, place)| match place {
-                Place::At(at) => (*blob, Some(*at)),
-                Place::Row(_) => (*blob, None),
+            .map(|(blob, place)| {
+                let at = if let Place::At(at) = place { Some(*at) } else { None };
+                (*blob, at, self.space.presence.generation(&blob.digest))
             })
             .collect();
         let space = self.space.id;
@@ -262,7 +283,7 @@ impl Namespace {
         let outcomes = self.hub.catalog().apply(changes).await?;
         let mut spare = Vec::new();
         let mut results = Vec::with_capacity(outcomes.len());
-        for ((blob, at), outcome) in placed.into_iter().zip(outcomes) {
+        for ((blob, at, generation), outcome) in placed.into_iter().zip(outcomes) {
             self.space.settle(blob.size, &outcome);
             let (taken, result) = match outcome {
                 Outcome::Held { spare, .. } => (!spare, Ok(())),
@@ -271,7 +292,7 @@ impl Namespace {
                 other => (false, Err(Error::broken(format!("a claim ended as {other:?}")))),
             };
             if result.is_ok() {
-                self.space.presence.wrote(&blob.digest, blob.size, used);
+                self.space.presence.wrote(&blob.digest, blob.size, used, generation);
             }
             spare.extend(at.filter(|_| !taken));
             results.push(result);
@@ -300,23 +321,33 @@ impl Namespace {
                 return Err(Error::incomplete(missing));
             }
             for (digest, size) in digests.iter().zip(sizes) {
-                let blob = Blob { digest: *digest, size: size.unwrap_or(0) };
-                if blob == Blob::EMPTY {
-                    continue;
-                }
-                let reserved = self.hub.reserve(&self.space, blob.size).await?;
-                let (space, used, limit) = (self.space.id, Time::now(), self.space.limit.load(Relaxed));
-                let outcome = self.hub.catalog().apply(vec![Change::Hold { space, blob, used, limit }]).await?.pop();
-                drop(reserved);
-                match outcome {
-                    Some(outcome @ Outcome::Held { .. }) => self.space.settle(blob.size, &outcome),
-                    Some(Outcome::Full) => return Err(Error::full("the namespace's quota is used up")),
-                    _ => return Err(Error::incomplete(vec![*digest])),
-                }
+                self.hold(Blob { digest: *digest, size: size.unwrap_or(0) }).await?;
             }
             Ok(())
         })
         .await
+    }
+
+    /// A lease on a blob that another namespace has.
+    async fn hold(&self, blob: Blob) -> Result<()> {
+        if blob == Blob::EMPTY {
+            return Ok(());
+        }
+        let (hub, shared) = (self.hub.clone(), Arc::clone(&self.space));
+        let work = async move {
+            let _room = hub.reserve(&shared, blob.size).await?;
+            let (space, used, limit) = (shared.id, Time::now(), shared.limit.load(Relaxed));
+            let outcome = hub.catalog().apply(vec![Change::Hold { space, blob, used, limit }]).await?.pop();
+            match outcome {
+                Some(outcome @ Outcome::Held { .. }) => {
+                    shared.settle(blob.size, &outcome);
+                    Ok(())
+                }
+                Some(Outcome::Full) => Err(Error::full("the namespace's quota is used up")),
+                _ => Err(Error::incomplete(vec![blob.digest])),
+            }
+        };
+        self.hub.to_the_end("share a blob", work).await
     }
 
     /// The bytes of a blob from `offset` on, at most `limit` of them. Counts as a use.

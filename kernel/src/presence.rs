@@ -5,8 +5,8 @@
 //! away only after the lease is gone, so that nobody is told "present" of a lease that is about to go.
 //! A generation counts finished reaps: what was read from the catalog under an older one is asked again.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
-use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -45,7 +45,8 @@ struct Shard {
     late: Map<Time>,
     due: Vec<Digest>,
     pins: Map<u32>,
-    reaping: HashSet<Digest, BuildHasherDefault<FirstBytes>>,
+    /// Digests whose lease or bytes are going just now, and how many work at it.
+    marks: Map<u32>,
     generation: u64,
 }
 
@@ -95,7 +96,7 @@ impl Presence {
 
     pub(crate) fn look(&self, digest: &Digest, now: Time) -> Seen {
         let mut shard = self.shard(digest);
-        if shard.reaping.contains(digest) {
+        if shard.marks.contains_key(digest) {
             return Seen::Wait;
         }
         match shard.touch(digest, now, self.half) {
@@ -107,17 +108,23 @@ impl Presence {
     /// Records what the catalog said. False when a reap came in between: ask again.
     pub(crate) fn learn(&self, digest: &Digest, size: u64, generation: u64, now: Time) -> bool {
         let mut shard = self.shard(digest);
-        if shard.reaping.contains(digest) || shard.generation != generation {
+        if shard.marks.contains_key(digest) || shard.generation != generation {
             return false;
         }
         shard.insert(*digest, Entry { size, used: now, dirty: true, verified: false }, self.half);
         true
     }
 
+    /// To be asked before a lease is written, for [`Presence::wrote`].
+    pub(crate) fn generation(&self, digest: &Digest) -> u64 {
+        self.shard(digest).generation
+    }
+
     /// Records a lease that was just written, with `used` in its row; the bytes were hashed on their way in.
-    pub(crate) fn wrote(&self, digest: &Digest, size: u64, used: Time) {
+    /// Nothing is recorded when a reap came in between: it may have taken this very lease.
+    pub(crate) fn wrote(&self, digest: &Digest, size: u64, used: Time, generation: u64) {
         let mut shard = self.shard(digest);
-        if !shard.reaping.contains(digest) {
+        if !shard.marks.contains_key(digest) && shard.generation == generation {
             shard.insert(*digest, Entry { size, used, dirty: false, verified: true }, self.half);
         }
     }
@@ -131,14 +138,6 @@ impl Presence {
 
     pub(crate) fn is_verified(&self, digest: &Digest) -> bool {
         self.shard(digest).entry(digest).is_some_and(|entry| entry.verified)
-    }
-
-    /// Forgets a blob whose bytes are gone.
-    pub(crate) fn drop_entry(&self, digest: &Digest) {
-        let mut shard = self.shard(digest);
-        shard.young.remove(digest);
-        shard.old.remove(digest);
-        shard.generation += 1;
     }
 
     /// Keeps the reaper away until [`Presence::unpin`].
@@ -155,27 +154,44 @@ impl Presence {
         }
     }
 
-    /// Marks a lease that nobody used after `used`. `Err` with the later use; with `None` when it is pinned.
+    /// Marks a lease that nobody used after `used`, to be unmarked by [`Presence::unmark`]. `Err` with the later
+    /// use; with `None` when it is pinned or marked.
     pub(crate) fn begin_reap(&self, digest: &Digest, used: Time) -> Result<(), Option<Time>> {
         let mut shard = self.shard(digest);
-        if shard.pins.contains_key(digest) || shard.reaping.contains(digest) {
+        if shard.pins.contains_key(digest) || shard.marks.contains_key(digest) {
             return Err(None);
         }
         let latest = shard.entry(digest).map(|entry| entry.used).max(shard.late.get(digest).copied());
         if let Some(latest) = latest.filter(|latest| *latest > used) {
             return Err(Some(latest));
         }
-        shard.reaping.insert(*digest);
+        shard.marks.insert(*digest, 1);
         Ok(())
     }
 
-    /// Ends a reap, whatever came of it.
-    pub(crate) fn end_reap(&self, digest: &Digest) {
+    /// Marks digests whatever they are, until the answer is dropped.
+    pub(crate) fn mark(&self, digests: Vec<Digest>) -> Marks<'_> {
+        for digest in &digests {
+            *self.shard(digest).marks.entry(*digest).or_default() += 1;
+        }
+        self.marked(digests)
+    }
+
+    /// What [`Presence::begin_reap`] marked, to be unmarked when the answer is dropped.
+    pub(crate) fn marked(&self, digests: Vec<Digest>) -> Marks<'_> {
+        Marks { presence: self, digests }
+    }
+
+    /// Forgets what was known and takes one mark away, in this order for all who look.
+    fn unmark(&self, digest: &Digest) {
         let mut shard = self.shard(digest);
-        shard.reaping.remove(digest);
-        shard.young.remove(digest);
-        shard.old.remove(digest);
-        shard.late.remove(digest);
+        shard.forget(digest);
+        if let Slot::Occupied(mut marks) = shard.marks.entry(*digest) {
+            *marks.get_mut() -= 1;
+            if *marks.get() == 0 {
+                marks.remove();
+            }
+        }
         shard.generation += 1;
         drop(shard);
         self.reaped.notify_waiters();
@@ -203,7 +219,29 @@ impl Presence {
     }
 }
 
+/// Marks, for as long as this lives.
+pub(crate) struct Marks<'a> {
+    presence: &'a Presence,
+    digests: Vec<Digest>,
+}
+
+impl Drop for Marks<'_> {
+    fn drop(&mut self) {
+        for digest in &self.digests {
+            self.presence.unmark(digest);
+        }
+    }
+}
+
 impl Shard {
+    /// Drops an entry, but never a use that the catalog does not have yet.
+    fn forget(&mut self, digest: &Digest) {
+        let entry = self.young.remove(digest).or_else(|| self.old.remove(digest));
+        if let Some(entry) = entry.filter(|entry| entry.dirty) {
+            self.late.insert(*digest, entry.used);
+        }
+    }
+
     fn entry(&self, digest: &Digest) -> Option<&Entry> {
         self.young.get(digest).or_else(|| self.old.get(digest))
     }
@@ -262,12 +300,12 @@ mod tests {
     #[test]
     fn a_digest_that_is_being_reaped_is_never_called_present() {
         let presence = Presence::new(1000);
-        presence.wrote(&digest(1), 10, Time(5));
+        presence.wrote(&digest(1), 10, Time(5), 0);
         assert!(matches!(presence.look(&digest(1), Time(6)), Seen::Here(10)));
         assert_eq!(presence.begin_reap(&digest(1), Time(5)), Err(Some(Time(6))), "it was used since");
         assert_eq!(presence.begin_reap(&digest(1), Time(6)), Ok(()));
         assert!(matches!(presence.look(&digest(1), Time(7)), Seen::Wait));
-        presence.end_reap(&digest(1));
+        drop(presence.marked(vec![digest(1)]));
         assert!(matches!(presence.look(&digest(1), Time(7)), Seen::Ask(_)));
     }
 
@@ -276,15 +314,17 @@ mod tests {
         let presence = Presence::new(1000);
         let Seen::Ask(generation) = presence.look(&digest(1), Time(1)) else { panic!("nothing is known yet") };
         assert_eq!(presence.begin_reap(&digest(1), Time(1)), Ok(()));
-        presence.end_reap(&digest(1));
+        drop(presence.marked(vec![digest(1)]));
         assert!(!presence.learn(&digest(1), 10, generation, Time(2)));
+        presence.wrote(&digest(1), 10, Time(2), generation);
+        assert!(matches!(presence.look(&digest(1), Time(7)), Seen::Ask(_)), "nor is a claim from before it");
     }
 
     #[test]
     fn no_use_is_forgotten_when_entries_are_dropped() {
         let presence = Presence::new(16 * 32);
         for number in 0..500 {
-            presence.wrote(&digest(number), 1, Time(1));
+            presence.wrote(&digest(number), 1, Time(1), 0);
             presence.look(&digest(number), Time(2));
         }
         let mut uses = presence.drain();
@@ -292,6 +332,17 @@ mod tests {
         uses.dedup();
         assert_eq!(uses.len(), 500);
         assert!(presence.drain().is_empty(), "uses are told once");
+    }
+
+    #[test]
+    fn two_who_remove_a_blob_both_have_to_end() {
+        let presence = Presence::new(1000);
+        assert_eq!(presence.begin_reap(&digest(1), Time(1)), Ok(()));
+        let lost = presence.mark(vec![digest(1)]);
+        drop(presence.marked(vec![digest(1)]));
+        assert!(matches!(presence.look(&digest(1), Time(7)), Seen::Wait));
+        drop(lost);
+        assert!(matches!(presence.look(&digest(1), Time(7)), Seen::Ask(_)));
     }
 
     #[test]

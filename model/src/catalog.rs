@@ -133,8 +133,8 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     async fn uploads(&self, one: Option<(NamespaceId, String)>, before: Option<Time>) -> Result<Vec<UploadRow>>;
     /// The token of this secret's hash, or all (`None`).
     async fn tokens(&self, hash: Option<Digest>) -> Result<Vec<TokenRow>>;
-    /// Whether everything that a name holds has its bytes; true when the name is not bound. Walks the counted nodes.
-    async fn whole(&self, space: NamespaceId, name: Name) -> Result<bool>;
+    /// Which of these blobs, and of those below their counted nodes, are leased and lost (at most a thousand).
+    async fn lost_below(&self, space: NamespaceId, roots: Vec<Digest>) -> Result<Vec<Digest>>;
     /// Which of these nodes are open, in order.
     async fn open_nodes(&self, space: NamespaceId, nodes: Vec<(Digest, KindId)>) -> Result<Vec<bool>>;
     /// Makes the log of changes small and copies a consistent catalog to this new file.

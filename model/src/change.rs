@@ -159,17 +159,20 @@ pub enum Change {
         /// The guard.
         unused_since: Time,
     },
-    /// Marks a blob that nobody leases. → `Doomed`, or `Kept`
+    /// Marks a blob that nobody leases. A lease takes the mark away. → `Done`, or `Kept`
     Doom {
         /// The blob.
         digest: Digest,
+        /// The mark: a number, not 0, that no other doom has.
+        mark: i64,
     },
-    /// Removes the row of a doomed blob that still nobody leases and that is still at this place. → `Done`, or `Kept`
+    /// Removes the row of a blob that still has this mark: a mark that was taken away, even if another was set
+    /// since, may stand for a reader that has begun in between. → `Forgot`, or `Kept`
     Forget {
         /// The blob.
         digest: Digest,
-        /// Where it was when it was doomed; `None` for a row or for nowhere.
-        at: Option<Location>,
+        /// The mark.
+        mark: i64,
     },
     /// The bytes at this place are damaged: from now on the blob is absent. → `Done`, or `Kept` if it lies elsewhere
     Lose {
@@ -232,8 +235,8 @@ pub enum Outcome {
     More(Vec<Idle>),
     /// The name is gone. The leases that nothing holds any more because of this.
     Fell(Vec<Idle>),
-    /// The blob is doomed; where its bytes are, `None` for a row or for nowhere.
-    Doomed(Option<Location>),
+    /// The row is gone; where the bytes are that it spoke of, `None` when they were in the row or nowhere.
+    Forgot(Option<Location>),
     /// This many bytes were given back.
     Freed(u64),
     /// The guard said no: something holds it, used it, or moved it.

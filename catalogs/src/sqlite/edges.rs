@@ -163,37 +163,36 @@ pub(super) fn open_nodes(connection: &Connection, space: NamespaceId, nodes: &[(
         .collect()
 }
 
-/// What a name counts.
-fn roots(connection: &Connection, space: NamespaceId, name: &Name) -> Result<Vec<i64>> {
-    connection
-        .prepare_cached("SELECT roots FROM name WHERE space = ?1 AND name = ?2")
-        .and_then(|mut query| query.query_row((space.0, name.as_str()), |row| row.get::<_, Vec<u8>>(0)).optional())
-        .map_err(fault("look up a name"))
-        .map(|roots| roots.map_or_else(Vec::new, |roots| ids(&roots)))
-}
-
-pub(super) fn whole(connection: &Connection, space: NamespaceId, name: &Name) -> Result<bool> {
+pub(super) fn lost_below(connection: &Connection, space: NamespaceId, roots: &[Digest]) -> Result<Vec<Digest>> {
     let doing = fault("look for lost blobs");
     let mut away = connection
         .prepare_cached(
-            "SELECT 1 FROM blob b JOIN lease l ON l.space = ?1 AND l.blob = b.id
+            "SELECT b.digest FROM blob b JOIN lease l ON l.space = ?1 AND l.blob = b.id
              WHERE b.id = ?2 AND b.state = ?3 AND l.held = 1",
         )
         .map_err(&doing)?;
     let mut children =
         connection.prepare_cached("SELECT children FROM node WHERE space = ?1 AND blob = ?2").map_err(&doing)?;
-    let mut todo = roots(connection, space, name)?;
+    let mut todo = Vec::new();
+    for root in roots {
+        todo.extend(leases::blob_id(connection, root)?);
+    }
     let mut seen: HashSet<i64> = todo.iter().copied().collect();
+    let mut lost = Vec::new();
     while let Some(id) = todo.pop() {
-        if away.exists((space.0, id, State::AWAY)).map_err(&doing)? {
-            return Ok(false);
+        let mut rows = away.query((space.0, id, State::AWAY)).map_err(&doing)?;
+        if let Some(row) = rows.next().map_err(&doing)? {
+            lost.push(digest_column(row, 0)?);
+            if lost.len() == LISTED {
+                break;
+            }
         }
         let mut rows = children.query((space.0, id)).map_err(&doing)?;
         while let Some(row) = rows.next().map_err(&doing)? {
             todo.extend(ids(blob_column(row, 0)?).into_iter().filter(|id| seen.insert(*id)));
         }
     }
-    Ok(true)
+    Ok(lost)
 }
 
 pub(super) fn holders(connection: &Connection, space: NamespaceId, digest: Digest) -> Result<(Vec<Name>, Vec<Digest>)> {

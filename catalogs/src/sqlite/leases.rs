@@ -15,7 +15,8 @@ struct Row {
     row: bool,
     at: Option<Location>,
     leases: i64,
-    doomed: bool,
+    /// The mark of a doom, 0 for none. Every lease takes it away.
+    doomed: i64,
 }
 
 fn blob_row(connection: &Connection, digest: &Digest) -> Result<Option<Row>> {
@@ -34,7 +35,7 @@ fn blob_row(connection: &Connection, digest: &Digest) -> Result<Option<Row>> {
         row: state == State::ROW,
         at: location(row, 4, *digest)?,
         leases: int(2)?,
-        doomed: int(3)? != 0,
+        doomed: int(3)?,
     }))
 }
 
@@ -106,9 +107,7 @@ pub(super) fn claim(
         healed(books, id)?;
     }
     write_lease(books, space, id, blob, new, used)?;
-    if let (true, Some(row)) = (new != Lease::Held, &known)
-        && row.doomed
-    {
+    if known.as_ref().is_some_and(|row| row.doomed != 0) {
         undoom(&books.connection, id)?;
     }
     Ok(Outcome::Held { new: new != Lease::Held, spare })
@@ -205,7 +204,7 @@ pub(super) fn hold(books: &mut Books, space: NamespaceId, blob: Blob, used: Time
     }
     let Some(before) = lease(books, space, Some(row.id), blob, limit)? else { return Ok(Outcome::Full) };
     write_lease(books, space, row.id, blob, before, used)?;
-    if row.doomed {
+    if row.doomed != 0 {
         undoom(&books.connection, row.id)?;
     }
     Ok(Outcome::Held { new: before != Lease::Held, spare: false })
@@ -300,21 +299,21 @@ pub(super) fn reap(books: &mut Books, space: NamespaceId, digest: &Digest, unuse
     Ok(Outcome::Reaped { freed: unsigned(held * row.size), fallen, bare: row.leases == 1 })
 }
 
-pub(super) fn doom(connection: &Connection, digest: &Digest) -> Result<Outcome> {
+pub(super) fn doom(connection: &Connection, digest: &Digest, mark: i64) -> Result<Outcome> {
     let Some(row) = blob_row(connection, digest)? else { return Ok(Outcome::Absent) };
     if row.leases != 0 {
         return Ok(Outcome::Kept);
     }
     connection
-        .prepare_cached("UPDATE blob SET doomed = 1 WHERE id = ?1")
-        .and_then(|mut update| update.execute([row.id]))
+        .prepare_cached("UPDATE blob SET doomed = ?2 WHERE id = ?1")
+        .and_then(|mut update| update.execute((row.id, mark)))
         .map_err(fault("doom a blob"))?;
-    Ok(Outcome::Doomed(row.at))
+    Ok(Outcome::Done)
 }
 
-pub(super) fn forget(connection: &Connection, digest: &Digest, at: Option<Location>) -> Result<Outcome> {
+pub(super) fn forget(connection: &Connection, digest: &Digest, mark: i64) -> Result<Outcome> {
     let Some(row) = blob_row(connection, digest)? else { return Ok(Outcome::Absent) };
-    if row.leases != 0 || !row.doomed || row.at != at {
+    if row.doomed != mark || mark == 0 {
         return Ok(Outcome::Kept);
     }
     for sql in
@@ -325,7 +324,7 @@ pub(super) fn forget(connection: &Connection, digest: &Digest, at: Option<Locati
             .and_then(|mut delete| delete.execute([row.id]))
             .map_err(fault("forget a blob"))?;
     }
-    Ok(Outcome::Done)
+    Ok(Outcome::Forgot(row.at))
 }
 
 pub(super) fn lose(books: &mut Books, digest: &Digest, at: Option<Location>, now: Time) -> Result<Outcome> {

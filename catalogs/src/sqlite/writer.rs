@@ -197,8 +197,8 @@ impl Books {
             }
             Change::Touch { space, leases, names } => rest::touch(&self.connection, *space, leases, names),
             Change::Reap { space, digest, unused_since } => leases::reap(self, *space, digest, *unused_since),
-            Change::Doom { digest } => leases::doom(&self.connection, digest),
-            Change::Forget { digest, at } => leases::forget(&self.connection, digest, *at),
+            Change::Doom { digest, mark } => leases::doom(&self.connection, digest, *mark),
+            Change::Forget { digest, mark } => leases::forget(&self.connection, digest, *mark),
             Change::Lose { digest, at, now } => leases::lose(self, digest, *at, *now),
             Change::Park(row) => rest::park(&self.connection, row),
             Change::Take { space, id } => rest::take(&self.connection, *space, id),
