@@ -160,8 +160,8 @@ impl Namespace {
         // Small ones together; each large one alone, so that memory stays bounded whatever a client binds.
         let (small, large): (Vec<Node>, Vec<Node>) = closed.partition(|(blob, _)| blob.size <= TOGETHER);
         let mut read = Vec::with_capacity(small.len() + large.len());
-        let digests: Vec<Digest> = small.iter().map(|(blob, _)| blob.digest).collect();
-        for (node, bytes) in small.into_iter().zip(self.hub.read_small(&self.space, &digests).await?) {
+        let blobs: Vec<Blob> = small.iter().map(|(blob, _)| *blob).collect();
+        for (node, bytes) in small.into_iter().zip(self.hub.read_small(&self.space, &blobs).await?) {
             read.push((node, self.children(node, bytes)?));
         }
         for node in large {
@@ -190,8 +190,7 @@ impl Namespace {
     /// is counted once.
     fn children(&self, node: Node, bytes: Result<Bytes>) -> Result<Option<Vec<Child>>> {
         let bytes = match bytes {
-            Ok(bytes) if bytes.len() as u64 == node.0.size => bytes,
-            Ok(_) => return Ok(None),
+            Ok(bytes) => bytes,
             Err(error) if matches!(error.meaning(), Meaning::Absent | Meaning::Lost) => return Ok(None),
             Err(error) => return Err(error),
         };

@@ -359,13 +359,14 @@ impl Namespace {
         self.measured("read", self.hub.read(&self.space, digest, offset, limit)).await
     }
 
-    /// Whole small blobs (at most 16 MiB each), each with its own result. Counts as a use.
+    /// Whole small blobs (at most 16 MiB each), each with its own result. Counts as a use. One of another size
+    /// than is asked for is not read, so that the sizes bound the answer.
     ///
     /// # Errors
     /// For one: `Absent`, `Lost`, `TooBig`. For all: the catalog fails.
-    pub async fn read_small(&self, digests: &[Digest]) -> Result<Vec<Result<Bytes>>> {
+    pub async fn read_small(&self, blobs: &[Blob]) -> Result<Vec<Result<Bytes>>> {
         self.granted.assert(Rights::DIGEST)?;
-        self.measured("read_small", self.hub.read_small(&self.space, digests)).await
+        self.measured("read_small", self.hub.read_small(&self.space, blobs)).await
     }
 
     /// Binds all of these names or none, once everything that they must link to is held here.

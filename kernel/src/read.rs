@@ -18,6 +18,8 @@ use crate::space::Space;
 
 /// Bytes of one read while a file is checked: large enough to cost few calls, small enough for the cache.
 const PIECE: usize = 256 << 10;
+/// Rows that are read together.
+const TOGETHER: usize = 512;
 
 impl Hub {
     pub(crate) async fn read(
@@ -81,34 +83,41 @@ impl Hub {
         self.store().get(at, size, span).await
     }
 
-    pub(crate) async fn read_small(&self, space: &Space, digests: &[Digest]) -> Result<Vec<Result<Bytes>>> {
+    pub(crate) async fn read_small(&self, space: &Space, blobs: &[Blob]) -> Result<Vec<Result<Bytes>>> {
         let now = Time::now();
-        let seen: Vec<_> = digests.iter().map(|digest| space.presence.look(digest, now)).collect();
-        let rows = self.catalog().leases(space.id, digests.to_vec(), true).await?;
-        let mut found = Vec::with_capacity(digests.len());
-        for ((digest, seen), row) in digests.iter().zip(seen).zip(rows) {
-            let Some(row) = row.filter(|row| row.here && row.held) else {
-                found.push(match *digest {
-                    Digest::EMPTY => Ok(Bytes::new()),
-                    digest => Err(Error::absent(format!("blob {digest} is not here"))),
-                });
-                continue;
-            };
-            if let Seen::Ask(generation) = seen {
-                space.presence.learn(digest, row.blob.size, generation, now);
-            }
-            found.push(match row.bytes {
-                Some(bytes) if right(digest, &bytes).is_ok() => Ok(bytes),
-                _ if row.blob.size > SMALL => {
-                    Err(Error::too_big(format!("{} bytes are too many for one message: stream them", row.blob.size)))
+        let mut found = Vec::with_capacity(blobs.len());
+        // Some at a time: a row may be larger than what was announced, and is only then known to be.
+        for part in blobs.chunks(TOGETHER) {
+            let seen: Vec<_> = part.iter().map(|blob| space.presence.look(&blob.digest, now)).collect();
+            let digests = part.iter().map(|blob| blob.digest).collect();
+            let rows = self.catalog().leases(space.id, digests, true).await?;
+            for ((blob, seen), row) in part.iter().zip(seen).zip(rows) {
+                let row = row.filter(|row| row.here && row.held);
+                if let (Seen::Ask(generation), Some(row)) = (seen, &row) {
+                    space.presence.learn(&blob.digest, row.blob.size, generation, now);
                 }
-                _ => match self.read(space, *digest, 0, None).await {
-                    Ok((blob, body)) => collect(body, blob.size).await,
-                    Err(error) => Err(error),
-                },
-            });
+                found.push(self.whole(space, *blob, row).await);
+            }
         }
         Ok(found)
+    }
+
+    /// A whole small blob, as its row says.
+    async fn whole(&self, space: &Space, blob: Blob, row: Option<LeaseRow>) -> Result<Bytes> {
+        match row {
+            None if blob == Blob::EMPTY => Ok(Bytes::new()),
+            Some(LeaseRow { blob: held, bytes, .. }) if held == blob => match bytes {
+                Some(bytes) if right(&blob.digest, &bytes).is_ok() => Ok(bytes),
+                _ if blob.size > SMALL => {
+                    Err(Error::too_big(format!("{} bytes are too many for one message: stream them", blob.size)))
+                }
+                _ => {
+                    let (_, body) = self.read(space, blob.digest, 0, None).await?;
+                    collect(body, blob.size).await
+                }
+            },
+            _ => Err(Error::absent(format!("blob {blob} is not here"))),
+        }
     }
 
     /// Reads again how many lost blobs each namespace has.

@@ -13,7 +13,6 @@ use crate::call::Call;
 use crate::digest::{blob, only_sha256};
 use crate::kinds::ACTION_RESULT;
 use crate::speak::Answer;
-use crate::whole;
 
 /// Most bytes of output that are put into the result itself when the client asks for it.
 const MOST_INLINE: i64 = 1 << 20;
@@ -58,7 +57,7 @@ fn name(action: Digest) -> Result<Name> {
 
 /// One blob that a Name holds.
 async fn one(namespace: &Namespace, blob: Blob) -> Result<Bytes> {
-    let read = whole::read(namespace, &[blob]).await?.pop();
+    let read = namespace.read_small(&[blob]).await?.pop();
     read.unwrap_or_else(|| Err(Error::broken("a read got no answer")))
 }
 

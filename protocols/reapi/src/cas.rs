@@ -12,7 +12,6 @@ use crate::call::Call;
 use crate::digest::{asked, blob, only_sha256};
 use crate::messages::{BatchReadBlobsResponse, BatchUpdateBlobsRequest, Piece, Update};
 use crate::speak::{Answer, fine, inline};
-use crate::whole;
 
 /// Most bytes that a batch may ask for: what fits a client's 4 MiB with 64 KiB for the rest of the message.
 /// More than is advertised, because the server that we replace allows it.
@@ -89,7 +88,7 @@ pub(crate) async fn batch_read(call: Call, request: BatchReadBlobsRequest) -> An
     if sum > MOST_READ {
         return Err(Error::malformed(format!("{sum} bytes are more than the {MOST_READ} of one batch")).into());
     }
-    let mut read = whole::read(&namespace, &blobs).await?.into_iter();
+    let mut read = namespace.read_small(&blobs).await?.into_iter();
     let mut responses = Vec::with_capacity(asked.len());
     for (digest, asked) in request.digests.into_iter().zip(asked) {
         let bytes = asked.and_then(|_| read.next().unwrap_or_else(|| Err(Error::broken("a read got no answer"))));

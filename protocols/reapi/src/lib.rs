@@ -6,13 +6,13 @@
 //! | Capabilities.GetCapabilities | `may` |
 //! | CAS.FindMissingBlobs | `has` |
 //! | CAS.BatchUpdateBlobs | `put` |
-//! | CAS.BatchReadBlobs | `has`, `read_small` |
-//! | CAS.GetTree | `has`, `read_small` of level after level |
+//! | CAS.BatchReadBlobs | `read_small` |
+//! | CAS.GetTree | `read_small` of level after level |
 //! | CAS.SplitBlob, SpliceBlob | not offered |
 //! | ByteStream.Read | `read` |
 //! | ByteStream.Write | `has`, else `upload` or `resume`, `append`, `commit` or `park` |
 //! | ByteStream.QueryWriteStatus | `has`, else `progress` |
-//! | ActionCache.GetActionResult | `find` of `ac/<hex>`, `has`, `read_small` |
+//! | ActionCache.GetActionResult | `find` of `ac/<hex>`, `read_small` |
 //! | ActionCache.UpdateActionResult | `put`, `bind` |
 //! | Fetch.FetchBlob, FetchDirectory | `find` of `asset/<hex>` |
 //! | Push.PushBlob, PushDirectory | `bind` |
@@ -33,7 +33,6 @@ mod resource;
 mod settings;
 mod speak;
 mod tree;
-mod whole;
 
 use std::sync::Arc;
 

@@ -17,7 +17,6 @@ use crate::digest::{blob, only_sha256};
 use crate::kinds::subdirectories;
 use crate::messages::GetTreeResponse;
 use crate::speak::Answer;
-use crate::whole;
 
 /// Most directories in a page.
 const MOST_PER_PAGE: usize = 1000;
@@ -123,7 +122,7 @@ impl Walk {
     async fn visit(&mut self, batch: &[Blob]) -> Result<Vec<Bytes>> {
         let is_root = self.taken == batch.len();
         let mut found = Vec::with_capacity(batch.len());
-        for bytes in whole::read(&self.namespace, batch).await? {
+        for bytes in self.namespace.read_small(batch).await? {
             match bytes.and_then(|bytes| Ok((subdirectories(&bytes)?, bytes))) {
                 Ok((children, bytes)) => {
                     self.add(children)?;
