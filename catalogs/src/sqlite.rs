@@ -100,6 +100,10 @@ impl Catalog for Sqlite {
         self.writer.apply(changes).await
     }
 
+    fn spare(&self) -> u64 {
+        self.writer.spare()
+    }
+
     async fn namespace(&self, name: &str) -> Result<NamespaceRow> {
         self.writer.namespace(name.to_owned()).await
     }

@@ -262,16 +262,22 @@ impl Hub {
         Location { digest, epoch, counter }
     }
 
-    /// How many bytes the disk lacks to take these; 0 when they fit. Asked at most ten times a second.
+    /// How many bytes the disk lacks to take these; 0 when they fit. It is asked at most ten times a second.
     pub(crate) fn disk_short(&self, bytes: u64) -> u64 {
+        self.disk_short_since(bytes, Duration::from_millis(100))
+    }
+
+    /// As `disk_short`, with what was measured at most this long ago.
+    pub(crate) fn disk_short_since(&self, bytes: u64, age: Duration) -> u64 {
         let mut known = self.0.room.lock().unwrap_or_else(PoisonError::into_inner);
         let spare = match *known {
-            Some((at, spare)) if at.elapsed() < Duration::from_millis(100) => spare,
+            Some((at, spare)) if at.elapsed() < age => spare,
             _ => {
                 let spare = self.0.store.room().map_or(u64::MAX, |room| {
                     let reserve = self.0.settings.disk_reserve.min(room.total / 20);
-                    // One more than is lacked, so that a disk at its mark is short of even nothing.
-                    (room.free + 1).saturating_sub(reserve)
+                    // One more than is lacked, so that a disk at its mark is short of even nothing. Pages that rows
+                    // have left are room too, else evicting small blobs would never help.
+                    (room.free + self.0.catalog.spare() + 1).saturating_sub(reserve)
                 });
                 *known = Some((Instant::now(), spare));
                 spare

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use model::{Error, Outcome, Result};
 
@@ -68,14 +69,26 @@ impl Hub {
                 space.name
             )));
         }
+        let mut disk_tried = false;
         for _ in 0..TRIES {
             space.reserved.fetch_add(bytes, Relaxed);
             let reserved = Reserved { space: Arc::clone(space), bytes };
-            if space.over(0) == 0 && self.disk_short(bytes) == 0 {
+            let disk = self.disk_short(bytes);
+            if space.over(0) == 0 && disk == 0 {
                 return Ok(reserved);
             }
             drop(reserved);
-            self.make_room(space, bytes, limit).await?;
+            if disk > 0 {
+                // Evicted once for the disk's sake and no more: where somebody else fills it, evicting everything
+                // would not help.
+                if disk_tried {
+                    return Err(Error::full("the disk is full: free space, or lower the quota"));
+                }
+                disk_tried = true;
+            }
+            let made = self.make_room(space, bytes, limit).await;
+            self.disk_short_since(bytes, Duration::ZERO);
+            made?;
         }
         Err(Error::busy("many writers compete for the last room: try again"))
     }

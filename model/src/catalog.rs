@@ -105,6 +105,8 @@ pub struct TokenRow {
 pub trait Catalog: Send + Sync + fmt::Debug {
     /// Applies changes in their order, each alone, all durable on return (law 2). Concurrent calls share a sync.
     async fn apply(&self, changes: Vec<Change>) -> Result<Vec<Outcome>>;
+    /// Bytes of its files that rows have left and new ones will take: room, although the disk does not show it.
+    fn spare(&self) -> u64;
     /// Finds or makes a namespace.
     async fn namespace(&self, name: &str) -> Result<NamespaceRow>;
     /// All namespaces.

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 
 use model::{Change, Epoch, Error, NamespaceId, NamespaceRow, Outcome, Result};
@@ -18,6 +20,8 @@ const QUEUE_BYTES: usize = 64 << 20;
 const QUEUE_CALLS: usize = 4096;
 /// Changes in one transaction: enough to share a sync, few enough to answer soon.
 const GROUP: usize = 8192;
+/// Free pages are counted after deletions, and every so many groups, because writes use them up.
+const COUNT_EVERY: u32 = 64;
 /// How long a caller waits for a place in the queue.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
@@ -32,17 +36,24 @@ enum Job {
 pub(super) struct Writer {
     jobs: mpsc::Sender<Job>,
     room: Arc<Semaphore>,
+    spare: Arc<AtomicU64>,
 }
 
 impl Writer {
     pub(super) fn start(connection: Connection, ballast: Ballast) -> Result<Self> {
         let (jobs, queue) = mpsc::channel(QUEUE_CALLS);
-        let mut books = Books::open(connection)?;
+        let spare = Arc::<AtomicU64>::default();
+        let mut books = Books::open(connection, Arc::clone(&spare))?;
         thread::Builder::new()
             .name("catalog".into())
             .spawn(move || serve(&mut books, queue, ballast))
             .map_err(|cause| Error::io("start the catalog's writer", cause))?;
-        Ok(Self { jobs, room: Arc::new(Semaphore::new(QUEUE_BYTES)) })
+        Ok(Self { jobs, room: Arc::new(Semaphore::new(QUEUE_BYTES)), spare })
+    }
+
+    /// Bytes of pages that are free within the file.
+    pub(super) fn spare(&self) -> u64 {
+        self.spare.load(Relaxed)
     }
 
     pub(super) async fn apply(&self, changes: Vec<Change>) -> Result<Vec<Outcome>> {
@@ -96,12 +107,15 @@ pub(super) struct Books {
     pub(super) connection: Connection,
     pub(super) epoch: Epoch,
     totals: HashMap<NamespaceId, (Totals, bool)>,
+    spare: Arc<AtomicU64>,
+    groups: u32,
 }
 
 impl Books {
-    fn open(connection: Connection) -> Result<Self> {
-        let mut books = Self { connection, epoch: Epoch(0), totals: HashMap::new() };
+    fn open(connection: Connection, spare: Arc<AtomicU64>) -> Result<Self> {
+        let mut books = Self { connection, epoch: Epoch(0), totals: HashMap::new(), spare, groups: 0 };
         books.reload()?;
+        books.count_spare()?;
         Ok(books)
     }
 
@@ -119,6 +133,15 @@ impl Books {
             self.totals
                 .insert(row.id, (Totals { used: int(row.used), leases: int(row.leases), lost: int(row.lost) }, false));
         }
+        Ok(())
+    }
+
+    /// Looks how much room rows have left.
+    fn count_spare(&self) -> Result<()> {
+        let number = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let doing = fault("count free pages");
+        let (pages, size) = (number("freelist_count").map_err(&doing)?, number("page_size").map_err(&doing)?);
+        self.spare.store(u64::try_from(pages * size).unwrap_or(0), Relaxed);
         Ok(())
     }
 
@@ -175,6 +198,11 @@ impl Books {
             }
             self.reload()?;
             return Err(error);
+        }
+        self.groups = self.groups.wrapping_add(1);
+        let forgets = calls.iter().any(|changes| changes.iter().any(|one| matches!(one, Change::Forget { .. })));
+        if forgets || self.groups.is_multiple_of(COUNT_EVERY) {
+            self.count_spare()?;
         }
         Ok(outcomes)
     }
