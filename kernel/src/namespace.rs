@@ -293,6 +293,10 @@ impl Namespace {
             };
             if result.is_ok() {
                 self.space.presence.wrote(&blob.digest, blob.size, used, generation);
+                if taken {
+                    // Hashed on their way in. Spare bytes say nothing about those that were here before.
+                    self.space.presence.set_verified(&blob.digest);
+                }
             }
             spare.extend(at.filter(|_| !taken));
             results.push(result);

@@ -120,12 +120,12 @@ impl Presence {
         self.shard(digest).generation
     }
 
-    /// Records a lease that was just written, with `used` in its row; the bytes were hashed on their way in.
-    /// Nothing is recorded when a reap came in between: it may have taken this very lease.
+    /// Records a lease that was just written, with `used` in its row. Nothing is recorded when a reap came in
+    /// between: it may have taken this very lease.
     pub(crate) fn wrote(&self, digest: &Digest, size: u64, used: Time, generation: u64) {
         let mut shard = self.shard(digest);
         if !shard.marks.contains_key(digest) && shard.generation == generation {
-            shard.insert(*digest, Entry { size, used, dirty: false, verified: true }, self.half);
+            shard.insert(*digest, Entry { size, used, dirty: false, verified: false }, self.half);
         }
     }
 
