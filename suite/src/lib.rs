@@ -3,6 +3,7 @@
 pub mod contract;
 pub mod fault;
 pub mod interleave;
+pub mod ledger;
 pub mod sample;
 pub mod tornfs;
 pub mod toy;
