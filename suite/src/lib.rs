@@ -8,3 +8,4 @@ pub mod sample;
 pub mod tornfs;
 pub mod toy;
 pub mod twin;
+pub mod written;
