@@ -1,1 +1,7 @@
-//! placeholder
+//! Instruments that prove the laws, and the tests that use them. Nothing here is shipped.
+
+pub mod contract;
+pub mod sample;
+pub mod tornfs;
+pub mod toy;
+pub mod twin;
