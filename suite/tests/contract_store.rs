@@ -8,7 +8,7 @@ use futures::TryStreamExt;
 use model::Store;
 use stores::{Disk, Memory};
 use suite::contract::store;
-use suite::sample::descriptors;
+use suite::sample::{descriptors, quick_dir};
 
 /// Runs a sentence on each store and looks for what it left open.
 macro_rules! sentences {
@@ -16,7 +16,7 @@ macro_rules! sentences {
         #[tokio::test]
         async fn $sentence() {
             store::$sentence(&Memory::default()).await;
-            let directory = tempfile::tempdir().unwrap();
+            let directory = quick_dir();
             store::$sentence(&Disk::open(directory.path()).unwrap()).await;
             assert_eq!(descriptors(directory.path()), [""; 0], "files stayed open");
         }
@@ -27,7 +27,7 @@ sentences!(put_and_get, places_never_collide, absent_and_lost, stages, resumes, 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_sequences_equal_a_map() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = quick_dir();
     let disk = Disk::open(directory.path()).unwrap();
     for seed in 0..200 {
         store::equals_a_map(&Memory::default(), seed).await;
@@ -40,7 +40,7 @@ async fn two_hundred_sequences_equal_a_map() {
 
 #[tokio::test]
 async fn files_of_others_are_left_alone() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = quick_dir();
     let disk = Disk::open(directory.path()).unwrap();
     let theirs = ["blobs/README", "blobs/5a/lost+found", "blobs/5a/5a.1.2", "staging/.nfs0001", "staging/1.x", "notes"];
     for path in theirs {
@@ -56,7 +56,7 @@ async fn files_of_others_are_left_alone() {
 
 #[tokio::test]
 async fn a_store_of_another_life_is_found_again() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = quick_dir();
     let disk = Disk::open(directory.path()).unwrap();
     store::places_never_collide(&disk).await;
     let before: BTreeSet<_> = disk.scan().try_collect().await.unwrap();
@@ -67,7 +67,7 @@ async fn a_store_of_another_life_is_found_again() {
 
 #[tokio::test]
 async fn a_missing_shard_directory_is_made_again() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = quick_dir();
     drop(Disk::open(directory.path()).unwrap());
     // What a crash in the middle of the first start leaves.
     for shard in ["00", "5a"] {
