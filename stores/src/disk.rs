@@ -36,21 +36,7 @@ impl Disk {
     /// `Broken` when the directory cannot be made or written.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
         let root: PathBuf = root.into();
-        let doing = |cause| Error::io(format!("make the store in {}", root.display()), cause);
-        let blobs = root.join("blobs");
-        // All directories are made and synced once, so that a write never has to sync a parent's parent.
-        if !blobs.join("ff").is_dir() {
-            fs::create_dir_all(&blobs).map_err(doing)?;
-            for shard in 0..=u8::MAX {
-                match fs::create_dir(blobs.join(format!("{shard:02x}"))) {
-                    Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => return Err(doing(cause)),
-                    _ => {}
-                }
-            }
-            sync_dir(&blobs).map_err(doing)?;
-        }
-        fs::create_dir_all(root.join("staging")).map_err(doing)?;
-        sync_dir(&root).map_err(doing)?;
+        prepare(&root).map_err(|cause| Error::io(format!("make the store in {}", root.display()), cause))?;
         Ok(Self { root: root.into() })
     }
 
@@ -64,6 +50,27 @@ impl Disk {
 
     fn staging(&self, at: (Epoch, u64)) -> PathBuf {
         self.root.join("staging").join(format!("{}.{}", at.0.0, at.1))
+    }
+}
+
+/// Makes all directories and their names durable, so that a write never has to sync a parent's parent. Each start
+/// does so: an earlier one may have ended anywhere in here, and a crash leaves any of the names that were not synced.
+fn prepare(root: &Path) -> io::Result<()> {
+    let blobs = root.join("blobs");
+    fs::create_dir_all(&blobs)?;
+    for shard in 0..=u8::MAX {
+        match fs::create_dir(blobs.join(format!("{shard:02x}"))) {
+            Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => return Err(cause),
+            _ => {}
+        }
+    }
+    fs::create_dir_all(root.join("staging"))?;
+    sync_dir(&blobs)?;
+    sync_dir(root)?;
+    // The directory itself may be new. Who may not read its parent did not make it.
+    match root.canonicalize()?.parent().map_or(Ok(()), sync_dir) {
+        Err(cause) if cause.kind() != io::ErrorKind::PermissionDenied => Err(cause),
+        _ => Ok(()),
     }
 }
 
