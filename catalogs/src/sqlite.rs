@@ -56,13 +56,14 @@ impl Plan {
             let doing = fault("lock the catalog for one connection");
             connection.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(doing)?;
         }
+        let taken = schema::recognise(&connection)?;
         let mode: String = connection
             .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
             .map_err(fault("set the catalog's journal"))?;
         if mode != "wal" {
             return Err(Error::broken(format!("the catalog's file system does not take a write-ahead log ({mode})")));
         }
-        schema::prepare(&mut connection)?;
+        schema::prepare(&mut connection, taken)?;
         let writer = Writer::start(connection, ballast::Ballast::beside(&self.file))?;
         let readers = if self.exclusive { None } else { Some(Readers::open(&self.file, self.readers)?) };
         Ok(Sqlite { writer, readers })

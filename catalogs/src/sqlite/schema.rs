@@ -49,8 +49,8 @@ CREATE TABLE journal(
     digest BLOB, by TEXT NOT NULL) STRICT;
 "];
 
-/// Makes or upgrades the tables. A file of a newer version, or somebody else's, is refused before it is touched.
-pub(super) fn prepare(connection: &mut Connection) -> Result<()> {
+/// How many steps the file has taken. One of a newer version, or somebody else's, is refused before it is touched.
+pub(super) fn recognise(connection: &Connection) -> Result<usize> {
     let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let application = number("application_id").map_err(fault("read the catalog's kind"))?;
     let version = number("user_version").map_err(fault("read the catalog's version"))?;
@@ -67,6 +67,11 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<()> {
             STEPS.len()
         )));
     }
+    Ok(taken)
+}
+
+/// Makes or upgrades the tables of a file that was recognised.
+pub(super) fn prepare(connection: &mut Connection, taken: usize) -> Result<()> {
     for (step, sql) in STEPS.iter().enumerate().skip(taken) {
         let doing = fault("upgrade the catalog");
         let transaction = connection.transaction().map_err(&doing)?;
