@@ -32,10 +32,14 @@ pub(super) fn present(
     let mut found = Vec::with_capacity(children.len());
     let mut missing = Vec::new();
     for child in children {
-        let id: Option<i64> = query
-            .query_row((space.0, child.blob.digest.as_bytes(), signed(child.blob.size)?), |row| row.get(0))
-            .optional()
-            .map_err(&doing)?;
+        // A size that cannot be is a client's: it is missing, and takes nothing else in the group with it.
+        let id: Option<i64> = match signed(child.blob.size) {
+            Err(_) => None,
+            Ok(size) => query
+                .query_row((space.0, child.blob.digest.as_bytes(), size), |row| row.get(0))
+                .optional()
+                .map_err(&doing)?,
+        };
         match (id, child.node) {
             (Some(id), None) => found.push(id),
             (Some(id), Some(kind)) if is_open(connection, space, id, kind)? => found.push(id),
