@@ -76,14 +76,14 @@ impl Oldest {
 }
 
 impl Hub {
-    /// Evicts until `bytes` more fit into the namespace and on the disk.
-    pub(crate) async fn make_room(&self, space: &Arc<Space>, bytes: u64) -> Result<()> {
+    /// Evicts until `bytes` more fit into the namespace, were this its limit, and on the disk.
+    pub(crate) async fn make_room(&self, space: &Arc<Space>, bytes: u64, limit: u64) -> Result<()> {
         let mut candidates = space.candidates.lock().await;
         let mut freed = 0;
         // What the disk lacks is measured once: what was freed shows there only later.
         let disk = self.disk_short(bytes);
         loop {
-            let short = space.over(bytes).max(disk.saturating_sub(freed));
+            let short = space.beyond(bytes, limit).max(disk.saturating_sub(freed));
             if short == 0 {
                 break;
             }

@@ -32,9 +32,13 @@ impl Drop for Reserved {
 impl Space {
     /// By how much the namespace would go over its limit with these bytes more; 0 when they fit.
     pub(crate) fn over(&self, bytes: u64) -> u64 {
+        self.beyond(bytes, self.limit.load(Relaxed))
+    }
+
+    /// By how much it would go over another limit.
+    pub(crate) fn beyond(&self, bytes: u64, limit: u64) -> u64 {
         let used = u64::try_from(self.used.load(Relaxed)).unwrap_or(0);
-        let wanted = used.saturating_add(self.reserved.load(Relaxed)).saturating_add(bytes);
-        wanted.saturating_sub(self.limit.load(Relaxed))
+        used.saturating_add(self.reserved.load(Relaxed)).saturating_add(bytes).saturating_sub(limit)
     }
 
     /// Keeps the totals in step with what the catalog did.
@@ -71,7 +75,7 @@ impl Hub {
                 return Ok(reserved);
             }
             drop(reserved);
-            self.make_room(space, bytes).await?;
+            self.make_room(space, bytes, limit).await?;
         }
         Err(Error::busy("many writers compete for the last room: try again"))
     }
