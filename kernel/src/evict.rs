@@ -33,19 +33,24 @@ pub enum Victim {
 type Candidate = (Time, Victim);
 
 /// The oldest candidates of a namespace.
-#[derive(Default)]
 pub(crate) struct Candidates {
     heap: BinaryHeap<Reverse<Candidate>>,
-    /// The list is complete up to this stamp; `None`: altogether.
-    horizon: Option<Time>,
+    /// The list is complete up to this stamp: what was used later, or after the pass began, the next one finds.
+    horizon: Time,
     /// The namespace's count of changes when a pass found nothing.
     barren: Option<u64>,
+}
+
+impl Default for Candidates {
+    fn default() -> Self {
+        Self { heap: BinaryHeap::new(), horizon: Time::ZERO, barren: None }
+    }
 }
 
 impl Candidates {
     /// Adds one, unless it lies beyond what the list covers: the next pass finds it.
     fn push(&mut self, used: Time, victim: Victim) {
-        if self.horizon.is_none_or(|horizon| used <= horizon) {
+        if used <= self.horizon {
             self.heap.push(Reverse((used, victim)));
         }
     }
@@ -129,6 +134,7 @@ impl Hub {
         if candidates.barren == Some(changes) {
             return Ok(false);
         }
+        let began = Time::now();
         self.flush_uses(space).await?;
         let mut oldest = Oldest(BinaryHeap::new(), false);
         let mut after = 0;
@@ -154,7 +160,7 @@ impl Hub {
             }
         }
         let Oldest(heap, cut) = oldest;
-        candidates.horizon = heap.peek().filter(|_| cut).map(|(used, _)| *used);
+        candidates.horizon = heap.peek().filter(|_| cut).map_or(began, |(used, _)| *used);
         candidates.heap = heap.into_iter().map(Reverse).collect();
         candidates.barren = candidates.heap.is_empty().then_some(changes);
         Ok(!candidates.heap.is_empty())
