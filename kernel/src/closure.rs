@@ -65,16 +65,13 @@ impl Namespace {
             };
             // What is truly missing is not worth another walk.
             let here = self.look(&missing).await?;
-            missing = missing.into_iter().zip(here).filter(|(_, here)| here.is_none()).map(|(digest, _)| digest).collect();
-            if !missing.is_empty() {
-                return Err(Error::incomplete(missing));
+            let gone: Vec<_> = missing.iter().zip(here).filter(|(_, here)| here.is_none()).map(|(digest, _)| *digest).collect();
+            if !gone.is_empty() {
+                return Err(Error::incomplete(gone));
             }
         }
-        Err(if missing.is_empty() {
-            Error::busy("what the name needs is being evicted while it is bound: try again")
-        } else {
-            Error::incomplete(missing)
-        })
+        // They are here, but not as the links say: of another size, or evicted and brought again each time.
+        Err(Error::incomplete(missing))
     }
 
     /// `None` when it is done, else what was not there.
