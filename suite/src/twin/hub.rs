@@ -298,11 +298,12 @@ impl Twin {
                 Ok(Answer::Done)
             }
             Verb::Plan(space) => {
-                let show = |(_, _, blob, name): Victim| match (blob, name) {
-                    (Some(blob), _) => blob.to_string(),
-                    (_, name) => name.map(|name| name.to_string()).unwrap_or_default(),
+                let show = |(_, _, blob, name): Victim| match blob {
+                    Some(Blob::EMPTY) => None,
+                    Some(blob) => Some(blob.to_string()),
+                    None => name.map(|name| name.to_string()),
                 };
-                let victims = self.victims(*space).into_iter().map(show).collect();
+                let victims = self.victims(*space).into_iter().filter_map(show).collect();
                 Ok(Answer::Plan(self.used(*space), victims))
             }
             Verb::Damage(digest) => {

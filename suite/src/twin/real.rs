@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use kernel::{Claim, Hub, Namespace, Settings, Upload};
-use model::{Digest, Error, KindId, Link, Location, Pointer, Result, Store};
+use model::{Blob, Digest, Error, KindId, Link, Location, Pointer, Result, Store};
 
 use super::hub::slot_space;
 use super::verb::{Bound, NAMED, SLOTS, Verb};
@@ -164,11 +164,13 @@ impl Real {
             }
             Verb::Plan(space) => {
                 let (used, victims) = self.hub.plan(["main", "other"][*space], usize::MAX).await?;
-                let show = |victim| match victim {
-                    kernel::Victim::Lease(blob) => blob.to_string(),
-                    kernel::Victim::Name(name) => name.to_string(),
+                // The empty blob is there without a lease too, so that its place says nothing.
+                let show = |(_, victim)| match victim {
+                    kernel::Victim::Lease(Blob::EMPTY) => None,
+                    kernel::Victim::Lease(blob) => Some(blob.to_string()),
+                    kernel::Victim::Name(name) => Some(name.to_string()),
                 };
-                Answer::Plan(used, victims.into_iter().map(|(_, victim)| show(victim)).collect())
+                Answer::Plan(used, victims.into_iter().filter_map(show).collect())
             }
             Verb::Damage(digest) => {
                 let store = self.store().await?;
