@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use model::{Blob, Change, Error, Idle, Name, Outcome, Result, Retention, Time, When};
+use model::{Blob, Change, Error, Idle, KindId, Name, Outcome, Result, Retention, Time, When};
 
 use crate::hub::Hub;
 use crate::space::Space;
@@ -105,6 +105,7 @@ impl Hub {
             freed += match victim {
                 Victim::Lease(blob) => {
                     let batch = gather(&mut candidates, used, blob, short);
+                    let batch = self.cut_at_node(space, &mut candidates, batch).await?;
                     self.reap(space, &mut candidates, batch).await?
                 }
                 Victim::Name(name) => {
@@ -164,6 +165,24 @@ impl Hub {
         candidates.heap = heap.into_iter().map(Reverse).collect();
         candidates.barren = candidates.heap.is_empty().then_some(changes);
         Ok(!candidates.heap.is_empty())
+    }
+
+    /// A node ends its batch: what it lets go of may be older than what comes next.
+    async fn cut_at_node(
+        &self,
+        space: &Space,
+        candidates: &mut Candidates,
+        mut batch: Vec<(Time, Blob)>,
+    ) -> Result<Vec<(Time, Blob)>> {
+        let kinds: Vec<KindId> = self.kinds().collect();
+        let nodes = batch.iter().flat_map(|(_, blob)| kinds.iter().map(|kind| (blob.digest, *kind))).collect();
+        let open = self.catalog().open_nodes(space.id, nodes).await?;
+        if let Some(first) = open.iter().position(|open| *open) {
+            for (used, blob) in batch.drain(first / kinds.len() + 1..) {
+                candidates.push(used, Victim::Lease(blob));
+            }
+        }
+        Ok(batch)
     }
 
     /// Ends these leases; returns the bytes that this gave back.
