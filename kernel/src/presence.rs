@@ -136,8 +136,7 @@ impl Presence {
     /// Forgets a blob whose bytes are gone.
     pub(crate) fn drop_entry(&self, digest: &Digest) {
         let mut shard = self.shard(digest);
-        shard.young.remove(digest);
-        shard.old.remove(digest);
+        shard.forget(digest);
         shard.generation += 1;
     }
 
@@ -173,9 +172,7 @@ impl Presence {
     pub(crate) fn end_reap(&self, digest: &Digest) {
         let mut shard = self.shard(digest);
         shard.reaping.remove(digest);
-        shard.young.remove(digest);
-        shard.old.remove(digest);
-        shard.late.remove(digest);
+        shard.forget(digest);
         shard.generation += 1;
         drop(shard);
         self.reaped.notify_waiters();
@@ -206,6 +203,19 @@ impl Presence {
 impl Shard {
     fn entry(&self, digest: &Digest) -> Option<&Entry> {
         self.young.get(digest).or_else(|| self.old.get(digest))
+    }
+
+    /// Drops an entry but not its use: the lease may be there still, and its turn is not to come sooner.
+    fn forget(&mut self, digest: &Digest) {
+        let entry = self.young.remove(digest).or_else(|| self.old.remove(digest));
+        if let Some(entry) = entry.filter(|entry| entry.dirty) {
+            self.keep_late(*digest, entry.used);
+        }
+    }
+
+    fn keep_late(&mut self, digest: Digest, used: Time) {
+        let late = self.late.entry(digest).or_insert(used);
+        *late = used.max(*late);
     }
 
     fn touch(&mut self, digest: &Digest, now: Time, half: usize) -> Option<u64> {
@@ -243,7 +253,7 @@ impl Shard {
         let dropped = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
         for (digest, entry) in dropped {
             if entry.dirty {
-                self.late.insert(digest, entry.used);
+                self.keep_late(digest, entry.used);
             }
         }
     }
@@ -292,6 +302,24 @@ mod tests {
         uses.dedup();
         assert_eq!(uses.len(), 500);
         assert!(presence.drain().is_empty(), "uses are told once");
+    }
+
+    #[test]
+    fn no_use_is_forgotten_when_a_reap_is_refused_or_bytes_are_lost() {
+        let presence = Presence::new(1000);
+        for number in [1, 2] {
+            presence.wrote(&digest(number), 1, Time(1));
+            presence.look(&digest(number), Time(2));
+        }
+        assert_eq!(presence.begin_reap(&digest(1), Time(2)), Ok(()));
+        presence.end_reap(&digest(1));
+        presence.drop_entry(&digest(2));
+        assert_eq!(presence.begin_reap(&digest(1), Time(1)), Err(Some(Time(2))));
+        let mut uses = presence.drain();
+        uses.sort_unstable();
+        let mut wanted = [(digest(1), Time(2)), (digest(2), Time(2))];
+        wanted.sort_unstable();
+        assert_eq!(uses, wanted);
     }
 
     #[test]
