@@ -1,6 +1,7 @@
 //! Instruments that prove the laws, and the tests that use them. Nothing here is shipped.
 
 pub mod contract;
+pub mod fault;
 pub mod sample;
 pub mod tornfs;
 pub mod toy;

@@ -120,7 +120,10 @@ pub async fn resumes(store: &dyn Store) {
     stage.sync().await.expect("syncs");
     drop(stage);
     assert_eq!(staged(store).await, [stage_at], "dropping leaves the pieces");
-    assert!(store.stage(stage_at, 200_013, None).await.is_err(), "there is less than that");
+    for (stage_at, offset) in [(stage_at, 200_013), ((Epoch(1), 5), 1)] {
+        let error = store.stage(stage_at, offset, None).await.expect_err("there is less than that");
+        assert_eq!(error.meaning(), &Meaning::Lost);
+    }
     let mut stage = store.stage(stage_at, 200_000, None).await.expect("goes on");
     stage.append(bytes.slice(200_000..)).await.expect("appends");
     let place = at(&bytes, 2);
