@@ -276,7 +276,8 @@ impl Namespace {
                 other => (false, Err(Error::broken(format!("a claim ended as {other:?}")))),
             };
             if result.is_ok() {
-                self.space.presence.wrote(&blob.digest, blob.size, used);
+                // Spare bytes say nothing about those that were there before.
+                self.space.presence.wrote(&blob.digest, blob.size, used, taken);
             }
             spare.extend(at.filter(|_| !taken));
             results.push(result);

@@ -114,11 +114,12 @@ impl Presence {
         true
     }
 
-    /// Records a lease that was just written, with `used` in its row; the bytes were hashed on their way in.
-    pub(crate) fn wrote(&self, digest: &Digest, size: u64, used: Time) {
+    /// Records a lease that was just written, with `used` in its row. `verified`: the bytes that are Here were hashed
+    /// on their way in.
+    pub(crate) fn wrote(&self, digest: &Digest, size: u64, used: Time, verified: bool) {
         let mut shard = self.shard(digest);
         if !shard.reaping.contains(digest) {
-            shard.insert(*digest, Entry { size, used, dirty: false, verified: true }, self.half);
+            shard.insert(*digest, Entry { size, used, dirty: false, verified }, self.half);
         }
     }
 
@@ -272,7 +273,7 @@ mod tests {
     #[test]
     fn a_digest_that_is_being_reaped_is_never_called_present() {
         let presence = Presence::new(1000);
-        presence.wrote(&digest(1), 10, Time(5));
+        presence.wrote(&digest(1), 10, Time(5), true);
         assert!(matches!(presence.look(&digest(1), Time(6)), Seen::Here(10)));
         assert_eq!(presence.begin_reap(&digest(1), Time(5)), Err(Some(Time(6))), "it was used since");
         assert_eq!(presence.begin_reap(&digest(1), Time(6)), Ok(()));
@@ -294,7 +295,7 @@ mod tests {
     fn no_use_is_forgotten_when_entries_are_dropped() {
         let presence = Presence::new(16 * 32);
         for number in 0..500 {
-            presence.wrote(&digest(number), 1, Time(1));
+            presence.wrote(&digest(number), 1, Time(1), true);
             presence.look(&digest(number), Time(2));
         }
         let mut uses = presence.drain();
@@ -308,7 +309,7 @@ mod tests {
     fn no_use_is_forgotten_when_a_reap_is_refused_or_bytes_are_lost() {
         let presence = Presence::new(1000);
         for number in [1, 2] {
-            presence.wrote(&digest(number), 1, Time(1));
+            presence.wrote(&digest(number), 1, Time(1), true);
             presence.look(&digest(number), Time(2));
         }
         assert_eq!(presence.begin_reap(&digest(1), Time(2)), Ok(()));
