@@ -456,7 +456,7 @@ impl Twin {
     fn leave(&mut self, slot: usize) {
         let space = &mut self.spaces[slot_space(slot)];
         let Some(one) = space.writing.remove(&slot) else { return };
-        if slot < NAMED && one.offset > 0 {
+        if slot < NAMED && (one.offset > 0 || space.rests.contains_key(&slot)) {
             space.rests.insert(slot, (one.content, one.offset));
             space.parked.insert(slot, one.reserved);
         }
