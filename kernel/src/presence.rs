@@ -146,6 +146,10 @@ impl Presence {
         *self.shard(digest).pins.entry(*digest).or_default() += 1;
     }
 
+    pub(crate) fn is_pinned(&self, digest: &Digest) -> bool {
+        self.shard(digest).pins.contains_key(digest)
+    }
+
     pub(crate) fn unpin(&self, digest: &Digest) {
         if let Slot::Occupied(mut pins) = self.shard(digest).pins.entry(*digest) {
             *pins.get_mut() -= 1;

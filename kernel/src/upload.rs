@@ -434,7 +434,7 @@ impl Upload {
         {
             self.stand = Stand::Unsure;
         }
-        if self.stand == Stand::Whole && self.id.is_some() && self.offset > 0 {
+        if self.stand == Stand::Whole && self.id.is_some() && (self.offset > 0 || self.rests) {
             match self.rest().await {
                 Ok(()) => return self.left(),
                 Err(error) => tracing::warn!(%error, "an upload could not be parked"),
