@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use model::{Blob, Change, Error, Idle, Name, Outcome, Result, Retention, Time, When};
+use model::{Blob, Change, Error, Idle, KindId, Name, Outcome, Result, Retention, Time, When};
 
 use crate::hub::Hub;
 use crate::space::Space;
@@ -35,6 +35,8 @@ type Candidate = (Time, Victim);
 /// The oldest candidates of a namespace.
 pub(crate) struct Candidates {
     heap: BinaryHeap<Reverse<Candidate>>,
+    /// Passed over, because a bind relies on them; looked at again next time.
+    pinned: Vec<Candidate>,
     /// The list is complete up to this stamp: what was used later, or after the pass began, the next one finds.
     horizon: Time,
     /// The namespace's count of changes when a pass found nothing.
@@ -43,7 +45,7 @@ pub(crate) struct Candidates {
 
 impl Default for Candidates {
     fn default() -> Self {
-        Self { heap: BinaryHeap::new(), horizon: Time::ZERO, barren: None }
+        Self { heap: BinaryHeap::new(), pinned: Vec::new(), horizon: Time::ZERO, barren: None }
     }
 }
 
@@ -60,6 +62,10 @@ impl Candidates {
         for idle in fallen {
             self.push(idle.used, Victim::Lease(idle.blob));
         }
+    }
+
+    fn look_again(&mut self) {
+        self.heap.extend(self.pinned.drain(..).map(Reverse));
     }
 
     fn pop(&mut self) -> Option<Candidate> {
@@ -89,6 +95,7 @@ impl Hub {
 
     async fn evict(&self, space: &Arc<Space>, bytes: u64, limit: u64) -> Result<()> {
         let mut candidates = space.candidates.lock().await;
+        candidates.look_again();
         let mut freed = 0;
         // What the disk lacks is measured once: what was freed shows there only later.
         let disk = self.disk_short(bytes);
@@ -101,7 +108,12 @@ impl Hub {
                 if self.refill(space, &mut candidates).await? {
                     continue;
                 }
-                return Err(self.no_room(space, disk));
+                // Waiting here would be for ever: the bind needs the list before it lets go.
+                return Err(if candidates.pinned.is_empty() {
+                    self.no_room(space, disk)
+                } else {
+                    Error::busy("what could be evicted is being bound just now: try again")
+                });
             };
             if used > Time::now().minus(space.grace) || self.clock().jumped(space.grace) {
                 candidates.push(used, victim);
@@ -110,6 +122,7 @@ impl Hub {
             freed += match victim {
                 Victim::Lease(blob) => {
                     let batch = gather(&mut candidates, used, blob, short);
+                    let batch = self.cut_at_node(space, &mut candidates, batch).await?;
                     self.reap(space, &mut candidates, batch).await?
                 }
                 Victim::Name(name) => {
@@ -166,9 +179,34 @@ impl Hub {
         }
         let Oldest(heap, cut) = oldest;
         candidates.horizon = heap.peek().filter(|_| cut).map_or(began, |(used, _)| *used);
-        candidates.heap = heap.into_iter().map(Reverse).collect();
-        candidates.barren = candidates.heap.is_empty().then_some(changes);
-        Ok(!candidates.heap.is_empty())
+        let pinned = |(_, victim): &Candidate| match victim {
+            Victim::Lease(blob) => space.presence.is_pinned(&blob.digest),
+            Victim::Name(_) => false,
+        };
+        let (pinned, free): (Vec<_>, Vec<_>) = heap.into_iter().partition(pinned);
+        candidates.heap = free.into_iter().map(Reverse).collect();
+        candidates.pinned = pinned;
+        let none = candidates.heap.is_empty();
+        candidates.barren = (none && candidates.pinned.is_empty()).then_some(changes);
+        Ok(!none)
+    }
+
+    /// A node ends its batch: what it lets go of may be older than what comes next.
+    async fn cut_at_node(
+        &self,
+        space: &Space,
+        candidates: &mut Candidates,
+        mut batch: Vec<(Time, Blob)>,
+    ) -> Result<Vec<(Time, Blob)>> {
+        let kinds: Vec<KindId> = self.kinds().collect();
+        let nodes = batch.iter().flat_map(|(_, blob)| kinds.iter().map(|kind| (blob.digest, *kind))).collect();
+        let open = self.catalog().open_nodes(space.id, nodes).await?;
+        if let Some(first) = open.iter().position(|open| *open) {
+            for (used, blob) in batch.drain(first / kinds.len() + 1..) {
+                candidates.push(used, Victim::Lease(blob));
+            }
+        }
+        Ok(batch)
     }
 
     /// Ends these leases; returns the bytes that this gave back.
@@ -179,7 +217,7 @@ impl Hub {
                 Ok(()) => marked.push((used, blob)),
                 // Used since the list was made: it waits for its turn.
                 Err(Some(later)) => candidates.push(later, Victim::Lease(blob)),
-                Err(None) => {}
+                Err(None) => candidates.pinned.push((used, Victim::Lease(blob))),
             }
         }
         let marks = space.presence.marked(marked.iter().map(|(_, blob)| blob.digest).collect());
@@ -230,6 +268,7 @@ impl Hub {
     pub(crate) async fn candidates(&self, space: &Arc<Space>) -> Result<Vec<(Time, Victim)>> {
         let mut list = Candidates::default();
         self.refill(space, &mut list).await?;
+        list.look_again();
         let mut sorted = list.heap.into_sorted_vec();
         sorted.reverse();
         Ok(sorted.into_iter().map(|Reverse(candidate)| candidate).collect())

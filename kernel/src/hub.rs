@@ -217,6 +217,10 @@ impl Hub {
         self.0.kinds.get(&id).map(|kind| &**kind)
     }
 
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = KindId> {
+        self.0.kinds.keys().copied()
+    }
+
     pub(crate) fn settings(&self) -> &Settings {
         &self.0.settings
     }

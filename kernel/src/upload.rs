@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::{Bytes, BytesMut};
-use model::{Blob, Body, Change, Digest, Epoch, Error, Outcome, Place, Result, Span, Stage, Time, UploadRow};
+use model::{Blob, Body, Change, Digest, Epoch, Error, Meaning, Outcome, Place, Result, Span, Stage, Time, UploadRow};
 use sha2::{Digest as _, Sha256};
 use tokio::task::spawn_blocking;
 
@@ -49,7 +49,19 @@ pub struct Upload {
     progress: Arc<Progress>,
     /// The catalog has a row of it.
     rests: bool,
+    stand: Stand,
     done: bool,
+}
+
+/// What is known of the bytes of an upload. Any future may be dropped, and any write may fail, in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stand {
+    /// All up to `offset` are gathered or in the stage: it may rest.
+    Whole,
+    /// Something was begun and not ended: only what rested before can be gone on with.
+    Unsure,
+    /// They are being moved, or were: nothing rests any more.
+    Over,
 }
 
 impl std::fmt::Debug for Upload {
@@ -88,6 +100,7 @@ impl Namespace {
                 reserved: Some(reserved),
                 progress,
                 rests: false,
+                stand: Stand::Whole,
                 done: false,
             };
             if let Some(id) = &upload.id {
@@ -124,16 +137,25 @@ impl Namespace {
                 reserved,
                 progress,
                 rests: true,
+                stand: Stand::Unsure,
                 done: false,
             };
             // The row stays until the upload ends: a crash from here on loses only what is appended from now.
             if upload.reserved.is_none() {
                 upload.reserved = Some(self.hub.reserve(&self.space, row.offset).await?);
             }
-            let stage = self.hub.store().stage(row.stage, row.offset, None).await?;
+            let stage = match self.hub.store().stage(row.stage, row.offset, None).await {
+                Err(error) if *error.meaning() == Meaning::Lost => {
+                    // A crash came between the move of its bytes and the end of its row.
+                    upload.stand = Stand::Over;
+                    return Err(Error::absent("what rested under this id is gone: begin again").because(error));
+                }
+                stage => stage?,
+            };
             upload.hash = hash_parked(stage.view().body(Span::whole(row.offset))?, row.offset).await?;
             upload.progress.set_view(stage.view());
             upload.stage = Some(stage);
+            upload.stand = Stand::Whole;
             Ok(upload)
         })
         .await
@@ -218,6 +240,7 @@ impl Upload {
             return Err(Error::mismatch(format!("{end} bytes arrived and {size} were announced")));
         }
         self.take_room(end).await?;
+        self.stand = Stand::Unsure;
         self.hash.update(&bytes);
         self.offset = end;
         if self.gathered.is_empty() && bytes.len() >= PIECE {
@@ -240,6 +263,7 @@ impl Upload {
             state.offset = end;
             state.readable = state.readable.max(readable);
         });
+        self.stand = Stand::Whole;
         Ok(end)
     }
 
@@ -284,6 +308,10 @@ impl Upload {
 
     async fn rest(&mut self) -> Result<()> {
         let Some(id) = self.id.clone() else { return Ok(()) };
+        if self.stand != Stand::Whole {
+            return Err(Error::broken("the upload failed before and cannot rest"));
+        }
+        self.stand = Stand::Unsure;
         let piece = self.gathered.split().freeze();
         self.write(piece).await?;
         if let Some(stage) = &mut self.stage {
@@ -311,6 +339,10 @@ impl Upload {
     }
 
     async fn settle(&mut self) -> Result<Blob> {
+        if self.stand != Stand::Whole {
+            return Err(Error::broken("the upload failed before and cannot be committed"));
+        }
+        self.stand = Stand::Over;
         let digest = Digest::new(std::mem::take(&mut self.hash).finalize().into());
         let blob = Blob { digest, size: self.offset };
         if let Some(size) = self.claim.size.filter(|size| *size != blob.size) {
@@ -385,6 +417,7 @@ impl Drop for Upload {
             reserved: self.reserved.take(),
             progress: Arc::clone(&self.progress),
             rests: self.rests,
+            stand: self.stand,
             done: true,
         };
         hub.clone().spawn("end an upload", gone.leave());
@@ -392,19 +425,49 @@ impl Drop for Upload {
 }
 
 impl Upload {
-    /// What becomes of an upload that nobody ends: it rests, or its bytes go.
+    /// What becomes of an upload that nobody ends: it rests, or goes on to rest where it did before, or its bytes go.
     async fn leave(mut self) {
-        let rested = if self.id.is_some() && self.offset > 0 { self.rest().await } else { Ok(()) };
-        if let Err(error) = &rested {
-            tracing::warn!(%error, "an upload could not be parked");
+        // What is being written must not land in what somebody else goes on with.
+        if let Some(stage) = &mut self.stage
+            && stage.flush().await.is_err()
+            && self.stand == Stand::Whole
+        {
+            self.stand = Stand::Unsure;
         }
-        if rested.is_err() || self.reserved.is_some() {
-            self.end(Err(Error::upstream("the upload was broken off")));
-            drop(self.stage.take());
-            if let Err(error) = self.namespace.hub.store().discard(self.at).await {
-                tracing::warn!(%error, "a broken upload was not removed; the next start removes it");
+        if self.stand == Stand::Whole && self.id.is_some() && (self.offset > 0 || self.rests) {
+            match self.rest().await {
+                Ok(()) => return self.left(),
+                Err(error) => tracing::warn!(%error, "an upload could not be parked"),
             }
         }
+        if self.stand == Stand::Unsure && self.rests {
+            self.stay();
+        } else if let Err(error) = self.vanish().await {
+            tracing::warn!(%error, "a broken upload was not removed; the next start removes it");
+        }
+        self.left();
+    }
+
+    /// The row and what is durable of its bytes are as they were.
+    fn stay(&mut self) {
+        if let (Some(id), Some(reserved)) = (self.id.clone(), self.reserved.take()) {
+            self.namespace.space.parked().insert(id, reserved);
+        }
+        self.end(Err(Error::upstream("the upload was broken off")));
+    }
+
+    /// Its row and its bytes go, the row first.
+    async fn vanish(&mut self) -> Result<()> {
+        let forgotten = self.forget_id().await;
+        self.end(Err(Error::upstream("the upload was broken off")));
+        drop(self.stage.take());
+        forgotten?;
+        self.namespace.hub.store().discard(self.at).await
+    }
+
+    /// Room may have become free.
+    fn left(&mut self) {
+        drop(self.reserved.take());
         self.namespace.space.changes.fetch_add(1, Relaxed);
     }
 }

@@ -47,7 +47,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The caller has checked that the bytes are the digest's.
     async fn put(&self, blobs: Vec<(Location, Bytes)>) -> Result<()>;
     /// Begins (`offset` 0) or goes on with a blob that arrives in pieces and whose digest is not known yet.
-    /// What lies there beyond `offset` is cut off. `size` is how large it will be, where that is known.
+    /// What lies there beyond `offset` is cut off; `Lost` when there is less. `size` is how large it will be, where
+    /// that is known.
     async fn stage(&self, at: (Epoch, u64), offset: u64, size: Option<u64>) -> Result<Box<dyn Stage>>;
     /// Removes what was staged and not settled; absent is fine.
     async fn discard(&self, at: (Epoch, u64)) -> Result<()>;

@@ -1,6 +1,7 @@
 //! Bytes in memory: for tests, and for a hub that keeps nothing.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -43,15 +44,16 @@ impl Store for Memory {
     }
 
     async fn stage(&self, at: (Epoch, u64), offset: u64, _size: Option<u64>) -> Result<Box<dyn Stage>> {
-        let bytes = Arc::clone(self.shelf().stages.entry(at).or_default());
         let length = usize::try_from(offset).map_err(|_| Error::too_big("an upload beyond memory"))?;
-        {
-            let mut bytes = lock(&bytes);
-            if bytes.len() < length {
-                return Err(Error::lost("the parked bytes are shorter than they were: start over"));
-            }
-            bytes.truncate(length);
+        let shorter = || Error::lost("the parked bytes are shorter than they were: start over");
+        let bytes = match self.shelf().stages.entry(at) {
+            Entry::Vacant(_) if length > 0 => return Err(shorter()),
+            entry => Arc::clone(entry.or_default()),
+        };
+        if lock(&bytes).len() < length {
+            return Err(shorter());
         }
+        lock(&bytes).truncate(length);
         Ok(Box::new(Growth { store: self.clone(), at, bytes }))
     }
 

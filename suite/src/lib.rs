@@ -1,4 +1,9 @@
 //! Instruments that prove the laws, and the tests that use them. Nothing here is shipped.
 
+pub mod contract;
+pub mod fault;
 pub mod interleave;
+pub mod sample;
 pub mod tornfs;
+pub mod toy;
+pub mod twin;

@@ -36,9 +36,12 @@ pub(super) async fn open(disk: Disk, at: (Epoch, u64), offset: u64, size: Option
     let path = disk.staging(at);
     let reserve = size.filter(|size| *size >= RESERVE_FROM);
     let file = blocking("begin an upload", move || {
-        let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
+        let file = match OpenOptions::new().create(offset == 0).truncate(false).read(true).write(true).open(path) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
         if file.metadata()?.len() < offset {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the parked bytes are shorter than they were"));
+            return Ok(None);
         }
         file.set_len(offset)?;
         if let Some(size) = reserve {
@@ -47,22 +50,21 @@ pub(super) async fn open(disk: Disk, at: (Epoch, u64), offset: u64, size: Option
                 return Err(io::ErrorKind::StorageFull.into());
             }
         }
-        Ok(file)
+        Ok(Some(file))
     })
-    .await?;
+    .await?
+    .ok_or_else(|| Error::lost("the parked bytes are shorter than they were: start over"))?;
     let (writing, syncing) = (None, None);
     Ok(Growth { disk, at, file: Arc::new(file), offset, synced: offset, reserved: reserve.is_some(), writing, syncing })
 }
 
 async fn finish(task: &mut Option<JoinHandle<io::Result<()>>>) -> Result<()> {
     const DOING: &str = "write an upload";
-    match task.take() {
-        None => Ok(()),
-        Some(task) => {
-            let done = task.await.map_err(|cause| Error::broken(DOING).because(cause))?;
-            done.map_err(|cause| Error::io(DOING, cause))
-        }
-    }
+    let Some(running) = task else { return Ok(()) };
+    // Taken away only after its end: who is broken off while waiting must not lose sight of it.
+    let done = running.await;
+    *task = None;
+    done.map_err(|cause| Error::broken(DOING).because(cause))?.map_err(|cause| Error::io(DOING, cause))
 }
 
 #[async_trait]
