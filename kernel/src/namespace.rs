@@ -11,7 +11,7 @@ use model::{Blob, Body, Change, Digest, Error, Name, NameRow, Outcome, Place, Po
 use sha2::{Digest as _, Sha256};
 
 use crate::hub::Hub;
-use crate::presence::{Seen, Wrote};
+use crate::presence::Seen;
 use crate::rights::{Granted, Rights};
 use crate::space::Space;
 
@@ -292,9 +292,11 @@ impl Namespace {
                 other => (false, Err(Error::broken(format!("a claim ended as {other:?}")))),
             };
             if result.is_ok() {
-                // Spare bytes say nothing about those that were there before.
-                let wrote = Wrote { size: blob.size, used, verified: taken, generation };
-                self.space.presence.wrote(&blob.digest, wrote);
+                self.space.presence.wrote(&blob.digest, blob.size, used, generation);
+                if taken {
+                    // Hashed on their way in. Spare bytes say nothing about those that were here before.
+                    self.space.presence.set_verified(&blob.digest);
+                }
             }
             spare.extend(at.filter(|_| !taken));
             results.push(result);

@@ -68,17 +68,6 @@ impl Hasher for FirstBytes {
     fn write_usize(&mut self, _length: usize) {}
 }
 
-/// A lease that was just written.
-pub(crate) struct Wrote {
-    pub(crate) size: u64,
-    /// As its row says.
-    pub(crate) used: Time,
-    /// The bytes that are Here were hashed on their way in.
-    pub(crate) verified: bool,
-    /// What [`Presence::generation`] said before the lease was written.
-    pub(crate) generation: u64,
-}
-
 /// What the cache says of a digest.
 pub(crate) enum Seen {
     /// Held; its size. It has been touched.
@@ -131,13 +120,12 @@ impl Presence {
         self.shard(digest).generation
     }
 
-    /// Records a lease that was just written. Nothing is recorded when a reap came in between: it may have taken
-    /// this very lease.
-    pub(crate) fn wrote(&self, digest: &Digest, wrote: Wrote) {
-        let Wrote { size, used, verified, generation } = wrote;
+    /// Records a lease that was just written, with `used` in its row. Nothing is recorded when a reap came in
+    /// between: it may have taken this very lease.
+    pub(crate) fn wrote(&self, digest: &Digest, size: u64, used: Time, generation: u64) {
         let mut shard = self.shard(digest);
         if !shard.marks.contains_key(digest) && shard.generation == generation {
-            shard.insert(*digest, Entry { size, used, dirty: false, verified }, self.half);
+            shard.insert(*digest, Entry { size, used, dirty: false, verified: false }, self.half);
         }
     }
 
@@ -250,21 +238,16 @@ impl Drop for Marks<'_> {
 }
 
 impl Shard {
-    fn entry(&self, digest: &Digest) -> Option<&Entry> {
-        self.young.get(digest).or_else(|| self.old.get(digest))
-    }
-
-    /// Drops an entry but not its use: the lease may be there still, and its turn is not to come sooner.
+    /// Drops an entry, but never a use that the catalog does not have yet.
     fn forget(&mut self, digest: &Digest) {
         let entry = self.young.remove(digest).or_else(|| self.old.remove(digest));
         if let Some(entry) = entry.filter(|entry| entry.dirty) {
-            self.keep_late(*digest, entry.used);
+            self.late.insert(*digest, entry.used);
         }
     }
 
-    fn keep_late(&mut self, digest: Digest, used: Time) {
-        let late = self.late.entry(digest).or_insert(used);
-        *late = used.max(*late);
+    fn entry(&self, digest: &Digest) -> Option<&Entry> {
+        self.young.get(digest).or_else(|| self.old.get(digest))
     }
 
     fn touch(&mut self, digest: &Digest, now: Time, half: usize) -> Option<u64> {
@@ -302,7 +285,7 @@ impl Shard {
         let dropped = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
         for (digest, entry) in dropped {
             if entry.dirty {
-                self.keep_late(digest, entry.used);
+                self.late.insert(digest, entry.used);
             }
         }
     }
@@ -318,14 +301,10 @@ mod tests {
         Digest::new(bytes)
     }
 
-    fn wrote(used: Time, generation: u64) -> Wrote {
-        Wrote { size: 10, used, verified: true, generation }
-    }
-
     #[test]
     fn a_digest_that_is_being_reaped_is_never_called_present() {
         let presence = Presence::new(1000);
-        presence.wrote(&digest(1), wrote(Time(5), 0));
+        presence.wrote(&digest(1), 10, Time(5), 0);
         assert!(matches!(presence.look(&digest(1), Time(6)), Seen::Here(10)));
         assert_eq!(presence.begin_reap(&digest(1), Time(5)), Err(Some(Time(6))), "it was used since");
         assert_eq!(presence.begin_reap(&digest(1), Time(6)), Ok(()));
@@ -341,7 +320,7 @@ mod tests {
         assert_eq!(presence.begin_reap(&digest(1), Time(1)), Ok(()));
         drop(presence.marked(vec![digest(1)]));
         assert!(!presence.learn(&digest(1), 10, generation, Time(2)));
-        presence.wrote(&digest(1), wrote(Time(2), generation));
+        presence.wrote(&digest(1), 10, Time(2), generation);
         assert!(matches!(presence.look(&digest(1), Time(7)), Seen::Ask(_)), "nor is a claim from before it");
     }
 
@@ -349,7 +328,7 @@ mod tests {
     fn no_use_is_forgotten_when_entries_are_dropped() {
         let presence = Presence::new(16 * 32);
         for number in 0..500 {
-            presence.wrote(&digest(number), wrote(Time(1), 0));
+            presence.wrote(&digest(number), 1, Time(1), 0);
             presence.look(&digest(number), Time(2));
         }
         let mut uses = presence.drain();
@@ -368,17 +347,6 @@ mod tests {
         assert!(matches!(presence.look(&digest(1), Time(7)), Seen::Wait));
         drop(lost);
         assert!(matches!(presence.look(&digest(1), Time(7)), Seen::Ask(_)));
-    }
-
-    #[test]
-    fn no_use_is_forgotten_when_a_reap_is_refused_or_bytes_are_lost() {
-        let presence = Presence::new(1000);
-        presence.wrote(&digest(1), wrote(Time(1), 0));
-        presence.look(&digest(1), Time(2));
-        assert_eq!(presence.begin_reap(&digest(1), Time(2)), Ok(()));
-        drop(presence.marked(vec![digest(1)]));
-        assert_eq!(presence.begin_reap(&digest(1), Time(1)), Err(Some(Time(2))));
-        assert_eq!(presence.drain(), [(digest(1), Time(2))]);
     }
 
     #[test]

@@ -136,8 +136,9 @@ impl Twin {
     fn victims(&self, space: usize) -> Vec<Victim> {
         let it = &self.spaces[space];
         let free = it.leases.iter().filter(|(digest, _)| it.holders(digest) == 0);
-        let leases =
-            free.map(|(digest, used)| (*used, false, Some(Blob { digest: *digest, size: self.size(digest) }), None));
+        let leases = free.map(|(digest, used)| {
+            (*used, false, Some(Blob { digest: *digest, size: self.size(digest) }), None)
+        });
         let loose = it.names.iter().filter(|(_, pointer)| pointer.keep != Retention::Firm);
         let names = loose.map(|(name, pointer)| (pointer.used, true, None, Some(name.clone())));
         let mut all: Vec<Victim> = leases.chain(names).collect();
@@ -249,8 +250,7 @@ impl Twin {
             }
             Verb::Read(space, digest, offset) => self.bytes_from(*space, digest, *offset),
             Verb::ReadSmall(space, digests) => {
-                let digests: Vec<Digest> = digests.iter().map(|blob| blob.digest).collect();
-                let each = self.small(*space, &digests).into_iter().map(|bytes| Ok(blob(&bytes?).digest));
+                let each = self.small(*space, digests).into_iter().map(|bytes| Ok(blob(&bytes?).digest));
                 Ok(Answer::EachBytes(each.collect()))
             }
             Verb::Share(digests) => self.share(digests),
@@ -427,9 +427,7 @@ impl Twin {
 
     fn resume(&mut self, slot: usize) -> Said {
         let space = slot_space(slot);
-        let Some((content, offset)) = self.spaces[space].rests.get(&slot).cloned() else {
-            return fault(Meaning::Absent);
-        };
+        let Some((content, offset)) = self.spaces[space].rests.get(&slot).cloned() else { return fault(Meaning::Absent) };
         if self.spaces[space].writing.contains_key(&slot) {
             return fault(Meaning::Busy(std::time::Duration::from_secs(1)));
         }

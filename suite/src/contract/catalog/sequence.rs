@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use model::{
-    Binding, Blob, Catalog, Change, Child, Digest, Epoch, Idle, KindId, LeaseRow, Link, Location, NamespaceId, Need,
+    Binding, Blob, Catalog, Change, Child, Digest, Epoch, Idle, KindId, LeaseRow, Link, Location, Need, NamespaceId,
     Outcome, Place, Pointer, Retention, Time, TokenRow, UploadRow, When,
 };
 use rand::RngExt;
@@ -121,8 +121,8 @@ impl Dice {
                 Change::Touch { space, leases, names: vec![(name(self.of(&NAMES)), used)] }
             }
             23..=26 => Change::Reap { space, digest, unused_since: Time(self.now - self.chance.random_range(0..20)) },
-            27 => Change::Doom { digest, mark: i64::from(self.chance.random_range(1..3_u8)) },
-            28 => Change::Forget { digest, mark: i64::from(self.chance.random_range(0..3_u8)) },
+            27 => Change::Doom { digest },
+            28 => Change::Forget { digest, at },
             29 | 30 => Change::Lose { digest, at, now: used },
             31 => {
                 let (id, stage) = (format!("up{}", limit % 7), (Epoch(1), used.0 as u64));
@@ -221,10 +221,8 @@ pub async fn same(catalog: &dyn Catalog, shadow: &Shadow, seed: u64) {
         let wanted: Vec<_> = space.names.iter().map(|(name, (row, _))| (name.clone(), row.clone())).collect();
         assert_eq!(listed, wanted, "seed {seed}: names");
         for text in NAMES.map(name) {
-            let lost = |digest: &&Digest| !shadow.here(digest) && space.leases[*digest].held;
-            let wanted: BTreeSet<Digest> = space.below(&text).iter().filter(lost).copied().collect();
-            let found = catalog.lost_below(*id, space.roots(&text)).await.expect("walks");
-            assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), wanted, "seed {seed}: lost");
+            let whole = space.below(&text).iter().all(|digest| shadow.here(digest) || !space.leases[digest].held);
+            assert_eq!(catalog.whole(*id, text).await.expect("walks"), whole, "seed {seed}: whole");
         }
         for digest in &digests {
             let (names, nodes) = catalog.holders(*id, *digest).await.expect("looks up");

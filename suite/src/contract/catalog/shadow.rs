@@ -35,8 +35,7 @@ pub struct BlobRow {
     pub size: u64,
     /// Its bytes.
     pub lies: Lies,
-    /// The mark, 0 for none.
-    doomed: i64,
+    doomed: bool,
 }
 
 /// A lease.
@@ -89,16 +88,10 @@ impl Space {
         (names.map(|(name, _)| name.clone()).collect(), nodes.map(|((node, ..), _)| *node).collect())
     }
 
-    /// What a name counts itself.
-    #[must_use]
-    pub fn roots(&self, name: &Name) -> Vec<Digest> {
-        self.names.get(name).map_or_else(Vec::new, |(_, roots)| roots.clone())
-    }
-
     /// All that a name holds, however deep.
     #[must_use]
     pub fn below(&self, name: &Name) -> BTreeSet<Digest> {
-        let mut todo = self.roots(name);
+        let mut todo = self.names.get(name).map_or_else(Vec::new, |(_, roots)| roots.clone());
         let mut seen = BTreeSet::new();
         while let Some(digest) = todo.pop() {
             if seen.insert(digest) {
@@ -195,18 +188,17 @@ impl Shadow {
                 if !there {
                     return Outcome::Absent;
                 }
-                self.lease(*space, *blob, *used, *limit)
-                    .map_or(Outcome::Full, |new| Outcome::Held { new, spare: false })
+                self.lease(*space, *blob, *used, *limit).map_or(Outcome::Full, |new| Outcome::Held { new, spare: false })
             }
             Change::Promise { space, blob, source, used } => {
-                self.blobs.entry(blob.digest).or_insert(BlobRow { size: blob.size, lies: Lies::Away, doomed: 0 });
+                self.blobs.entry(blob.digest).or_insert(BlobRow { size: blob.size, lies: Lies::Away, doomed: false });
                 let leases = &mut self.space(*space).leases;
                 let new = !leases.contains_key(&blob.digest);
                 let lease = leases.entry(blob.digest).or_insert(Lease { used: *used, held: false, source: None });
                 lease.used = lease.used.max(*used);
                 lease.source.get_or_insert_with(|| source.clone());
                 if new {
-                    self.blob(&blob.digest).doomed = 0;
+                    self.blob(&blob.digest).doomed = false;
                 }
                 Outcome::Done
             }
@@ -246,23 +238,22 @@ impl Shadow {
                 Outcome::Done
             }
             Change::Reap { space, digest, unused_since } => self.reap(*space, digest, *unused_since),
-            Change::Doom { digest, mark } => match self.blobs.get(digest) {
+            Change::Doom { digest } => match self.blobs.get(digest) {
                 None => Outcome::Absent,
                 Some(_) if self.leases(digest) > 0 => Outcome::Kept,
                 Some(_) => {
-                    self.blob(digest).doomed = *mark;
-                    Outcome::Done
+                    self.blob(digest).doomed = true;
+                    Outcome::Doomed(self.blobs[digest].lies.location())
                 }
             },
-            Change::Forget { digest, mark } => {
+            Change::Forget { digest, at } => {
                 let Some(row) = self.blobs.get(digest) else { return Outcome::Absent };
-                if row.doomed != *mark || *mark == 0 {
+                if !row.doomed || row.lies.location() != *at || self.leases(digest) > 0 {
                     return Outcome::Kept;
                 }
-                let at = row.lies.location();
                 self.blobs.remove(digest);
                 self.aliases.retain(|_, of| of != digest);
-                Outcome::Forgot(at)
+                Outcome::Done
             }
             Change::Lose { digest, at, .. } => match self.blobs.get_mut(digest) {
                 None => Outcome::Absent,
@@ -301,7 +292,7 @@ impl Shadow {
         lease.held = true;
         lease.used = lease.used.max(used);
         if new {
-            self.blob(&blob.digest).doomed = 0;
+            self.blob(&blob.digest).doomed = false;
         }
         Some(new)
     }
@@ -324,7 +315,7 @@ impl Shadow {
                 Place::Row(bytes) => Lies::Row(bytes.clone()),
                 Place::At(at) => Lies::At(*at),
             };
-            self.blobs.insert(blob.digest, BlobRow { size: blob.size, lies, doomed: 0 });
+            self.blobs.insert(blob.digest, BlobRow { size: blob.size, lies, doomed: false });
         }
         let Some(new) = self.lease(id, blob, used, limit) else {
             match before {
@@ -350,11 +341,8 @@ impl Shadow {
         if !self.here(&node) || !self.spaces[&id].leases.contains_key(&node) {
             return Outcome::Incomplete(vec![node]);
         }
-        let parts: Vec<u32> = self.spaces[&id]
-            .nodes
-            .range((node, kind, 0)..=(node, kind, u32::MAX))
-            .map(|((.., part), _)| *part)
-            .collect();
+        let parts: Vec<u32> =
+            self.spaces[&id].nodes.range((node, kind, 0)..=(node, kind, u32::MAX)).map(|((.., part), _)| *part).collect();
         if parts.contains(&part) {
             return Outcome::Done;
         }
