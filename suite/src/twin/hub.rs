@@ -136,9 +136,8 @@ impl Twin {
     fn victims(&self, space: usize) -> Vec<Victim> {
         let it = &self.spaces[space];
         let free = it.leases.iter().filter(|(digest, _)| it.holders(digest) == 0);
-        let leases = free.map(|(digest, used)| {
-            (*used, false, Some(Blob { digest: *digest, size: self.size(digest) }), None)
-        });
+        let leases =
+            free.map(|(digest, used)| (*used, false, Some(Blob { digest: *digest, size: self.size(digest) }), None));
         let loose = it.names.iter().filter(|(_, pointer)| pointer.keep != Retention::Firm);
         let names = loose.map(|(name, pointer)| (pointer.used, true, None, Some(name.clone())));
         let mut all: Vec<Victim> = leases.chain(names).collect();
@@ -427,7 +426,9 @@ impl Twin {
 
     fn resume(&mut self, slot: usize) -> Said {
         let space = slot_space(slot);
-        let Some((content, offset)) = self.spaces[space].rests.get(&slot).cloned() else { return fault(Meaning::Absent) };
+        let Some((content, offset)) = self.spaces[space].rests.get(&slot).cloned() else {
+            return fault(Meaning::Absent);
+        };
         if self.spaces[space].writing.contains_key(&slot) {
             return fault(Meaning::Busy(std::time::Duration::from_secs(1)));
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use model::{
-    Binding, Blob, Catalog, Change, Child, Digest, Epoch, Idle, KindId, LeaseRow, Link, Location, Need, NamespaceId,
+    Binding, Blob, Catalog, Change, Child, Digest, Epoch, Idle, KindId, LeaseRow, Link, Location, NamespaceId, Need,
     Outcome, Place, Pointer, Retention, Time, TokenRow, UploadRow, When,
 };
 use rand::RngExt;
