@@ -4,6 +4,7 @@
 //! re-bind costs only what is new. Then nodes are opened from the leaves up, each by a guarded change that
 //! counts its children. A crash in between leaves open nodes that nothing holds; the reaper takes them.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -42,8 +43,16 @@ struct Pins<'a> {
 impl Pins<'_> {
     fn pin(&mut self, children: &[Child]) {
         for Child { blob, .. } in children {
-            if self.sizes.insert(blob.digest, blob.size).is_none() {
-                self.space.presence.pin(&blob.digest);
+            match self.sizes.entry(blob.digest) {
+                Entry::Vacant(entry) => {
+                    entry.insert(blob.size);
+                    self.space.presence.pin(&blob.digest);
+                }
+                // Links that disagree cannot all be right, and no blob has this size.
+                Entry::Occupied(mut entry) if *entry.get() != blob.size => {
+                    entry.insert(u64::MAX);
+                }
+                Entry::Occupied(_) => {}
             }
         }
     }

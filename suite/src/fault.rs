@@ -52,6 +52,10 @@ impl Catalog for Gated {
         self.inner.apply(changes).await
     }
 
+    fn spare(&self) -> u64 {
+        self.inner.spare()
+    }
+
     async fn namespace(&self, name: &str) -> Result<NamespaceRow> {
         self.inner.namespace(name).await
     }
@@ -102,8 +106,8 @@ impl Catalog for Gated {
         self.inner.tokens(hash).await
     }
 
-    async fn whole(&self, space: NamespaceId, name: Name) -> Result<bool> {
-        self.inner.whole(space, name).await
+    async fn lost_below(&self, space: NamespaceId, roots: Vec<Digest>) -> Result<Vec<Digest>> {
+        self.inner.lost_below(space, roots).await
     }
 
     async fn open_nodes(&self, space: NamespaceId, nodes: Vec<(Digest, KindId)>) -> Result<Vec<bool>> {

@@ -147,7 +147,7 @@ async fn eviction_is_in_the_exact_order_of_use() {
     tick();
     space.read(blob(&blobs[1]).digest, 0, Some(1)).await.unwrap();
     tick();
-    space.read_small(&[blob(&blobs[2]).digest]).await.unwrap();
+    space.read_small(&[blob(&blobs[2])]).await.unwrap();
     put(&space, &blobs[3]).await.unwrap();
     stream(&space, &blobs[4], true).await.unwrap();
     let mut order: Vec<usize> = vec![5, 6, 7, 8, 9, 0, 1, 2, 3, 4];

@@ -15,9 +15,6 @@ pub const ROW: u64 = 64 << 10;
 /// An upload of unknown size takes room in these steps.
 const STEP: u64 = 1 << 20;
 
-/// How often a bind walks again when all that it misses is here.
-const TRIES: usize = 4;
-
 type Said<T = Answer> = Result<T, Fault>;
 /// A child: the blob, and whether it is a node.
 type Child = (Blob, bool);
@@ -248,8 +245,9 @@ impl Twin {
                 Ok(if right { self.put(*space, std::slice::from_ref(bytes)) } else { wrong() })
             }
             Verb::Read(space, digest, offset) => self.bytes_from(*space, digest, *offset),
-            Verb::ReadSmall(space, digests) => {
-                let each = self.small(*space, digests).into_iter().map(|bytes| Ok(blob(&bytes?).digest));
+            Verb::ReadSmall(space, blobs) => {
+                let digests: Vec<Digest> = blobs.iter().map(|blob| blob.digest).collect();
+                let each = self.small(*space, &digests).into_iter().map(|bytes| Ok(blob(&bytes?).digest));
                 Ok(Answer::EachBytes(each.collect()))
             }
             Verb::Share(digests) => self.share(digests),
@@ -467,16 +465,19 @@ impl Twin {
         let now = self.now();
         let pointer = self.spaces[space].names.get(name).filter(|pointer| !over(pointer.keep));
         let Some(pointer) = pointer.cloned() else { return fault(Meaning::Absent) };
-        if pointer.keep != Retention::Firm && !self.whole(space, &pointer.roots) {
+        if pointer.keep != Retention::Firm && !self.lost(space, &pointer.roots).is_empty() {
             return fault(Meaning::Absent);
         }
         self.spaces[space].names.get_mut(name).expect("it was just there").used = now;
         Ok(Answer::Blob(pointer.blob))
     }
 
-    fn whole(&self, space: usize, roots: &[Digest]) -> bool {
-        let below = |digest: &Digest| self.spaces[space].nodes.get(digest).is_none_or(|below| self.whole(space, below));
-        roots.iter().all(|digest| self.here(digest) && below(digest))
+    /// What is leased and lost of these and all below.
+    fn lost(&self, space: usize, roots: &[Digest]) -> BTreeSet<Digest> {
+        let it = &self.spaces[space];
+        let gone = |digest: &&Digest| !self.here(digest) && it.leases.contains_key(*digest);
+        let below = roots.iter().filter_map(|digest| it.nodes.get(digest)).flat_map(|below| self.lost(space, below));
+        roots.iter().filter(gone).copied().chain(below).collect()
     }
 
     fn unbind(&mut self, space: usize, name: &Name, when: When) -> Said {
@@ -500,39 +501,35 @@ impl Twin {
             })
             .collect();
         let roots: Vec<Child> = counted.iter().flatten().copied().collect();
-        let mut missing = BTreeSet::new();
-        for _ in 0..TRIES {
-            missing = match self.try_bind(space, list, &roots, &counted)? {
-                None => return Ok(Answer::Done),
-                Some(missing) => missing,
-            };
-            let all: Vec<Digest> = missing.iter().copied().collect();
-            let here = self.look(space, &all);
-            let gone = all.iter().zip(here).filter(|(_, here)| here.is_none());
-            let gone: Vec<Digest> = gone.map(|(digest, _)| *digest).collect();
-            if !gone.is_empty() {
-                return Err(Fault::Incomplete(gone));
-            }
-        }
-        // All are here, but of another size.
-        Err(Fault::Incomplete(missing.into_iter().collect()))
+        let Some((links, missing)) = self.try_bind(space, list, &roots, &counted)? else { return Ok(Answer::Done) };
+        let missing: Vec<Digest> = missing.into_iter().collect();
+        let here = self.look(space, &missing);
+        // One that is here all the same has another size than its link says, or waits for one that is told.
+        let told = missing.iter().zip(here).filter(|(digest, here)| {
+            here.is_none_or(|size| links.iter().any(|blob| blob.digest == **digest && blob.size != size))
+        });
+        Err(Fault::Incomplete(told.map(|(digest, _)| *digest).collect()))
     }
 
-    /// `None` when it is done, else what was not there.
+    /// `None` when it is done, else all links that were seen, and what was not there.
     fn try_bind(
         &mut self,
         space: usize,
         list: &[Bound],
         roots: &[Child],
         counted: &[Vec<Child>],
-    ) -> Said<Option<BTreeSet<Digest>>> {
-        let (found, missing) = self.walk(space, roots)?;
-        if !missing.is_empty() {
-            return Ok(Some(missing));
+    ) -> Said<Option<(BTreeSet<Blob>, BTreeSet<Digest>)>> {
+        let (found, mut missing) = self.walk(space, roots)?;
+        let links = roots.iter().chain(found.values().flatten()).map(|(blob, _)| *blob).collect();
+        if missing.is_empty() {
+            missing = self.open(space, found);
         }
-        let missing = self.open(space, found);
+        if missing.is_empty() {
+            let roots: Vec<Digest> = roots.iter().map(|(blob, _)| blob.digest).collect();
+            missing = self.lost(space, &roots);
+        }
         if !missing.is_empty() {
-            return Ok(Some(missing));
+            return Ok(Some((links, missing)));
         }
         for (bound, roots) in list.iter().zip(counted) {
             if !allows(bound.when, self.spaces[space].names.get(&bound.name)) {
@@ -541,7 +538,7 @@ impl Twin {
             let missing = roots.iter().filter(|root| !self.counts(space, root));
             let missing: BTreeSet<Digest> = missing.map(|(blob, _)| blob.digest).collect();
             if !missing.is_empty() {
-                return Ok(Some(missing));
+                return Ok(Some((links, missing)));
             }
         }
         let used = self.now();

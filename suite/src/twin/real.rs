@@ -99,8 +99,8 @@ impl Real {
                 let (_, body) = self.space(*space).read(*digest, *offset, None).await?;
                 Answer::Bytes(blob(&collect(body).await?).digest)
             }
-            Verb::ReadSmall(space, digests) => {
-                let results = self.space(*space).read_small(digests).await?;
+            Verb::ReadSmall(space, blobs) => {
+                let results = self.space(*space).read_small(blobs).await?;
                 Answer::EachBytes(each(results, |bytes| blob(&bytes).digest))
             }
             Verb::Share(digests) => {

@@ -38,7 +38,7 @@ pub enum Verb {
     Put(usize, Vec<Bytes>),
     PutWrong(usize, Blob, Bytes),
     Read(usize, Digest, u64),
-    ReadSmall(usize, Vec<Digest>),
+    ReadSmall(usize, Vec<Blob>),
     Share(Vec<Digest>),
     Begin {
         slot: usize,
@@ -167,7 +167,7 @@ impl Dice {
             12..=31 => Verb::Put(space, (0..self.chance.random_range(1..5)).map(|_| self.content()).collect()),
             32 => Verb::PutWrong(space, self.blob(), self.content()),
             33..=37 => Verb::Read(space, self.blob().digest, self.chance.random_range(0..60)),
-            38..=40 => Verb::ReadSmall(space, self.digests()),
+            38..=40 => Verb::ReadSmall(space, (0..self.chance.random_range(1..4)).map(|_| self.blob()).collect()),
             41..=43 => Verb::Share(self.digests()),
             44..=47 => Verb::Begin { slot, content: self.content(), announced: self.chance.random() },
             48..=53 => Verb::Append { slot, most: self.chance.random_range(1..120_000) },

@@ -121,8 +121,8 @@ impl Dice {
                 Change::Touch { space, leases, names: vec![(name(self.of(&NAMES)), used)] }
             }
             23..=26 => Change::Reap { space, digest, unused_since: Time(self.now - self.chance.random_range(0..20)) },
-            27 => Change::Doom { digest },
-            28 => Change::Forget { digest, at },
+            27 => Change::Doom { digest, mark: self.chance.random_range(1..4) },
+            28 => Change::Forget { digest, mark: self.chance.random_range(0..4) },
             29 | 30 => Change::Lose { digest, at, now: used },
             31 => {
                 let (id, stage) = (format!("up{}", limit % 7), (Epoch(1), used.0 as u64));
@@ -220,9 +220,13 @@ pub async fn same(catalog: &dyn Catalog, shadow: &Shadow, seed: u64) {
         let listed = catalog.list(*id, String::new(), None, 100).await.expect("lists");
         let wanted: Vec<_> = space.names.iter().map(|(name, (row, _))| (name.clone(), row.clone())).collect();
         assert_eq!(listed, wanted, "seed {seed}: names");
-        for text in NAMES.map(name) {
-            let whole = space.below(&text).iter().all(|digest| shadow.here(digest) || !space.leases[digest].held);
-            assert_eq!(catalog.whole(*id, text).await.expect("walks"), whole, "seed {seed}: whole");
+        for roots in digests.windows(2) {
+            let lost = |digest: &Digest| {
+                !shadow.here(digest) && space.leases.get(digest).is_some_and(|lease| lease.held)
+            };
+            let wanted: BTreeSet<Digest> = space.below(roots).into_iter().filter(lost).collect();
+            let found = catalog.lost_below(*id, roots.to_vec()).await.expect("walks");
+            assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), wanted, "seed {seed}: lost below");
         }
         for digest in &digests {
             let (names, nodes) = catalog.holders(*id, *digest).await.expect("looks up");

@@ -35,7 +35,8 @@ pub struct BlobRow {
     pub size: u64,
     /// Its bytes.
     pub lies: Lies,
-    doomed: bool,
+    /// The mark of a doom; 0 for none.
+    doomed: i64,
 }
 
 /// A lease.
@@ -88,10 +89,10 @@ impl Space {
         (names.map(|(name, _)| name.clone()).collect(), nodes.map(|((node, ..), _)| *node).collect())
     }
 
-    /// All that a name holds, however deep.
+    /// These, and all that they hold, however deep.
     #[must_use]
-    pub fn below(&self, name: &Name) -> BTreeSet<Digest> {
-        let mut todo = self.names.get(name).map_or_else(Vec::new, |(_, roots)| roots.clone());
+    pub fn below(&self, roots: &[Digest]) -> BTreeSet<Digest> {
+        let mut todo = roots.to_vec();
         let mut seen = BTreeSet::new();
         while let Some(digest) = todo.pop() {
             if seen.insert(digest) {
@@ -192,14 +193,14 @@ impl Shadow {
                     .map_or(Outcome::Full, |new| Outcome::Held { new, spare: false })
             }
             Change::Promise { space, blob, source, used } => {
-                self.blobs.entry(blob.digest).or_insert(BlobRow { size: blob.size, lies: Lies::Away, doomed: false });
+                self.blobs.entry(blob.digest).or_insert(BlobRow { size: blob.size, lies: Lies::Away, doomed: 0 });
                 let leases = &mut self.space(*space).leases;
                 let new = !leases.contains_key(&blob.digest);
                 let lease = leases.entry(blob.digest).or_insert(Lease { used: *used, held: false, source: None });
                 lease.used = lease.used.max(*used);
                 lease.source.get_or_insert_with(|| source.clone());
                 if new {
-                    self.blob(&blob.digest).doomed = false;
+                    self.blob(&blob.digest).doomed = 0;
                 }
                 Outcome::Done
             }
@@ -239,22 +240,23 @@ impl Shadow {
                 Outcome::Done
             }
             Change::Reap { space, digest, unused_since } => self.reap(*space, digest, *unused_since),
-            Change::Doom { digest } => match self.blobs.get(digest) {
+            Change::Doom { digest, mark } => match self.blobs.get(digest) {
                 None => Outcome::Absent,
                 Some(_) if self.leases(digest) > 0 => Outcome::Kept,
                 Some(_) => {
-                    self.blob(digest).doomed = true;
-                    Outcome::Doomed(self.blobs[digest].lies.location())
+                    self.blob(digest).doomed = *mark;
+                    Outcome::Done
                 }
             },
-            Change::Forget { digest, at } => {
+            Change::Forget { digest, mark } => {
                 let Some(row) = self.blobs.get(digest) else { return Outcome::Absent };
-                if !row.doomed || row.lies.location() != *at || self.leases(digest) > 0 {
+                if row.doomed != *mark || *mark == 0 || self.leases(digest) > 0 {
                     return Outcome::Kept;
                 }
+                let at = row.lies.location();
                 self.blobs.remove(digest);
                 self.aliases.retain(|_, of| of != digest);
-                Outcome::Done
+                Outcome::Forgot(at)
             }
             Change::Lose { digest, at, .. } => match self.blobs.get_mut(digest) {
                 None => Outcome::Absent,
@@ -293,7 +295,7 @@ impl Shadow {
         lease.held = true;
         lease.used = lease.used.max(used);
         if new {
-            self.blob(&blob.digest).doomed = false;
+            self.blob(&blob.digest).doomed = 0;
         }
         Some(new)
     }
@@ -316,7 +318,7 @@ impl Shadow {
                 Place::Row(bytes) => Lies::Row(bytes.clone()),
                 Place::At(at) => Lies::At(*at),
             };
-            self.blobs.insert(blob.digest, BlobRow { size: blob.size, lies, doomed: false });
+            self.blobs.insert(blob.digest, BlobRow { size: blob.size, lies, doomed: 0 });
         }
         let Some(new) = self.lease(id, blob, used, limit) else {
             match before {
