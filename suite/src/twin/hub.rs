@@ -20,6 +20,8 @@ type Said<T = Answer> = Result<T, Fault>;
 type Child = (Blob, bool);
 /// What may go, ordered as it goes: leases before names of the same moment.
 type Victim = (u64, bool, Option<Blob>, Option<Name>);
+/// The nodes below some roots with what they link to, and what is missing.
+type Walked = (BTreeMap<Blob, Vec<Child>>, BTreeSet<Digest>);
 
 fn fault<T>(meaning: Meaning) -> Said<T> {
     Err(Fault::Other(meaning))
@@ -190,7 +192,8 @@ impl Twin {
     /// A use, of a lease that is there or comes to be.
     fn touch(&mut self, space: usize, digest: &Digest, now: u64, new: bool) -> bool {
         let leases = &mut self.spaces[space].leases;
-        if !new && !(leases.contains_key(digest) && self.rows.get(digest).is_some_and(|row| !row.away)) {
+        let here = leases.contains_key(digest) && self.rows.get(digest).is_some_and(|row| !row.away);
+        if !new && !here {
             return false;
         }
         leases.insert(*digest, now);
@@ -557,7 +560,7 @@ impl Twin {
     }
 
     /// The children of all closed nodes below these, and what is missing.
-    fn walk(&mut self, space: usize, roots: &[Child]) -> Said<(BTreeMap<Blob, Vec<Child>>, BTreeSet<Digest>)> {
+    fn walk(&mut self, space: usize, roots: &[Child]) -> Said<Walked> {
         let mut found = BTreeMap::new();
         let mut missing = BTreeSet::new();
         let nodes = |list: &[Child]| list.iter().filter(|(_, node)| *node).map(|(blob, _)| *blob).collect::<Vec<_>>();
