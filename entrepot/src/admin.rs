@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use kernel::{Grant, Hub, Victim};
 use model::{Blob, Digest, Time};
 use serde::{Deserialize, Serialize};
@@ -145,9 +145,12 @@ async fn why(hub: &Hub, namespace: Option<String>, digest: &str) -> anyhow::Resu
     for namespace in namespaces {
         match hub.why(&namespace, digest).await {
             Ok((row, names, nodes)) => explain(hub, &mut text, &namespace, row, &names, &nodes).await?,
-            Err(error) if error.is_absent() => writeln!(text, "{}", error.text())?,
+            Err(error) if error.is_absent() => {}
             Err(error) => return Err(error.into()),
         }
+    }
+    if text.is_empty() {
+        bail!("no namespace holds {digest}: it was never pushed here, or it was evicted");
     }
     Ok(text)
 }
@@ -188,10 +191,11 @@ async fn explain(
 
 /// A time as people say it.
 fn span(time: Duration) -> String {
+    // Half a unit more, so that what was just set to 30 days does not read as 29.
     match time.as_secs() {
         seconds @ 0..120 => format!("{seconds} s"),
-        seconds @ 120..7200 => format!("{} min", seconds / 60),
-        seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
-        seconds => format!("{} days", seconds / 86_400),
+        seconds @ 120..7200 => format!("{} min", (seconds + 30) / 60),
+        seconds @ 7200..172_800 => format!("{} h", (seconds + 1800) / 3600),
+        seconds => format!("{} days", (seconds + 43_200) / 86_400),
     }
 }

@@ -1,5 +1,6 @@
 //! The command line of `entrepot`.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -16,13 +17,13 @@ use crate::{log, run};
 #[command(name = "entrepot", version, arg_required_else_help = true)]
 struct Cli {
     #[command(flatten)]
-    common: Common,
+    global: Global,
     #[command(subcommand)]
     verb: Verb,
 }
 
 #[derive(Debug, clap::Args)]
-struct Common {
+struct Global {
     /// Configuration file (TOML); without one the built-in defaults count
     #[arg(long, short, global = true, env = "ENTREPOT_CONFIG_FILE", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -111,7 +112,7 @@ enum Token {
 }
 
 pub(crate) fn main() -> ExitCode {
-    let Cli { common, verb } = Cli::parse();
+    let Cli { global, verb } = Cli::parse();
     match verb {
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "entrepot", &mut std::io::stdout());
@@ -122,19 +123,19 @@ pub(crate) fn main() -> ExitCode {
             clap_mangen::generate_to(crate::dropin::command(), &to)?;
             Ok(())
         }),
-        verb => run(execute(common, verb)),
+        verb => run(execute(global, verb)),
     }
 }
 
-async fn execute(common: Common, verb: Verb) -> anyhow::Result<()> {
-    let mut config = Config::read(common.config.as_deref())?;
-    if let Some(data) = common.data {
+async fn execute(global: Global, verb: Verb) -> anyhow::Result<()> {
+    let mut config = Config::read(global.config.as_deref())?;
+    if let Some(data) = global.data {
         config.data = data;
     }
-    if let Some(level) = common.log_level {
+    if let Some(level) = global.log_level {
         config.log.level = level;
     }
-    if let Some(format) = common.log_format {
+    if let Some(format) = global.log_format {
         config.log.format = format;
     }
     let command = match verb {
@@ -153,7 +154,7 @@ async fn execute(common: Common, verb: Verb) -> anyhow::Result<()> {
             for listen in &config.listen {
                 listen.check_files()?;
             }
-            print!("{}", toml::to_string_pretty(&config)?);
+            drop(std::io::stdout().write_all(toml::to_string_pretty(&config)?.as_bytes()));
             return Ok(());
         }
         Verb::Token(Token::Make { label, grants, days }) => {

@@ -158,7 +158,8 @@ impl Config {
             }
         };
         for (key, value) in std::env::vars() {
-            if let Some(path) = key.strip_prefix("ENTREPOT_") {
+            // The one that names the file itself is the command line's.
+            if let Some(path) = key.strip_prefix("ENTREPOT_").filter(|path| *path != "CONFIG_FILE") {
                 overlay(&mut tree, path, &value).with_context(|| format!("environment variable {key}"))?;
             }
         }
@@ -172,6 +173,14 @@ impl Config {
     fn check(&self) -> anyhow::Result<()> {
         if self.namespaces.is_empty() || self.listen.is_empty() {
             bail!("at least one namespace and one listener are needed");
+        }
+        for name in self.namespaces.keys() {
+            if !reapi::is_instance(name) {
+                bail!(
+                    "namespaces.{name:?}: a name is made of parts between single slashes, none of which REAPI keeps \
+                     for itself (blobs, uploads, actions, actionResults, operations, capabilities, compressed-blobs)"
+                );
+            }
         }
         for (instance, namespace) in &self.instances {
             if !self.namespaces.contains_key(namespace) {

@@ -4,6 +4,7 @@
 //! `--client-certs` every call needs a listed certificate.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -74,7 +75,8 @@ pub(crate) fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let options = match parsed {
         Ok(options) => options,
         Err(error) if error.kind() == ErrorKind::DisplayHelp => {
-            print!("{error}");
+            // A reader that has enough is no error.
+            drop(std::io::stdout().write_all(error.to_string().as_bytes()));
             return ExitCode::SUCCESS;
         }
         Err(error) => {

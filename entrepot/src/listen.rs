@@ -28,7 +28,7 @@ pub(crate) struct Plan {
     pub(crate) clients: Option<PathBuf>,
     /// What anonymous callers may do: grants `RIGHTS[:NAMESPACE[:PREFIX]]`. On loopback `push,delete`, else nothing.
     pub(crate) anonymous: Option<Vec<String>>,
-    /// What holders of a listed certificate may do; `push` where nothing is said.
+    /// What holders of a listed certificate may do; `push,delete` where nothing is said.
     pub(crate) certified: Option<Vec<String>>,
     /// A password file made by `htpasswd -B`.
     pub(crate) users: Option<PathBuf>,
@@ -65,6 +65,13 @@ impl Plan {
 
     pub(crate) fn name(&self) -> &str {
         self.name.as_deref().unwrap_or_else(|| self.address())
+    }
+
+    /// As another process has to read it: the password file by its whole path. The owner of the data directory
+    /// opens it, because it follows its changes.
+    pub(crate) fn absolute(mut self) -> anyhow::Result<Self> {
+        self.users = self.users.map(std::path::absolute).transpose()?;
+        Ok(self)
     }
 
     /// What can be said without touching anything.

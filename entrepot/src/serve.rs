@@ -4,6 +4,7 @@
 //! foreground; when the owner ends, one guest becomes the owner and serves on.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use server::control::{Admission, Door, Guest, Owner, Stay};
 use server::notify::{self, News};
 use server::{Lock, Server, Tls};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Interval;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Command};
@@ -70,12 +72,14 @@ pub(crate) async fn serve(serving: Serving) -> anyhow::Result<()> {
     let data = &serving.config.data;
     std::fs::create_dir_all(data).with_context(|| format!("cannot make the data directory {}", data.display()))?;
     let mut end = Signals::new()?;
+    // systemd's watchdog wants to hear from a guest, too.
+    let mut alive = tokio::time::interval(notify::watchdog().unwrap_or(Duration::from_secs(3600)));
     loop {
         if let Some(lock) = Lock::try_take(data)? {
-            return own(serving, bound, lock, end).await;
+            return own(serving, bound, lock, end, alive).await;
         }
         tokio::select! {
-            stayed = stay(&serving, &bound) => stayed?,
+            stayed = stay(&serving, &bound, &mut alive) => stayed?,
             () = end.wait() => return Ok(()),
         }
         // The owner has ended; somebody gets its lock, and whoever does not finds it at the door again.
@@ -112,12 +116,12 @@ impl Signals {
 }
 
 /// Hands the sockets to the owner and stays until it ends. `Ok` when it is time to try for the lock.
-async fn stay(serving: &Serving, bound: &[Bound]) -> anyhow::Result<()> {
+async fn stay(serving: &Serving, bound: &[Bound], alive: &mut Interval) -> anyhow::Result<()> {
     let data = &serving.config.data;
     let mut stays = Vec::new();
     for one in bound {
         let message = Message::Listen {
-            plan: Box::new(one.plan.clone()),
+            plan: Box::new(one.plan.clone().absolute()?),
             texts: one.plan.texts()?,
             quota: serving.quota,
             instances: serving.config.instances.clone(),
@@ -131,17 +135,14 @@ async fn stay(serving: &Serving, bound: &[Bound]) -> anyhow::Result<()> {
     }
     notify::tell(News::Ready("serving as a guest of the process that owns the data directory"));
     tracing::warn!(data = %data.display(), "{} (as a guest of the process that owns the data directory)", serving.started);
-    let (_, first) = match stays.len() {
-        1 => stays.remove(0),
-        _ => return stay_many(stays).await,
-    };
-    let one = &bound[0];
-    watch_one(one, first).await
-}
-
-async fn stay_many(stays: Vec<(&Bound, Stay)>) -> anyhow::Result<()> {
     let ends = stays.into_iter().map(|(one, stay)| Box::pin(watch_one(one, stay)));
-    futures::future::select_all(ends).await.0
+    let mut first = futures::future::select_all(ends);
+    loop {
+        tokio::select! {
+            (ended, ..) = &mut first => return ended,
+            _ = alive.tick() => notify::tell(News::Alive),
+        }
+    }
 }
 
 /// Tells the owner of new TLS material, until the owner ends.
@@ -189,7 +190,13 @@ impl Quotas {
 }
 
 /// Serves as the owner.
-async fn own(serving: Serving, bound: Vec<Bound>, lock: Lock, mut end: Signals) -> anyhow::Result<()> {
+async fn own(
+    serving: Serving,
+    bound: Vec<Bound>,
+    lock: Lock,
+    mut end: Signals,
+    mut alive: Interval,
+) -> anyhow::Result<()> {
     let Serving { config, quota, started } = serving;
     let directory = Directory::open(&config.data, lock, config.settings()).await?;
     let hub = directory.hub.clone();
@@ -210,7 +217,6 @@ async fn own(serving: Serving, bound: Vec<Bound>, lock: Lock, mut end: Signals) 
     hub.tidy();
     notify::tell(News::Ready("serving"));
     tracing::warn!("{started}");
-    let mut alive = tokio::time::interval(notify::watchdog().unwrap_or(Duration::from_secs(3600)));
     let mut guests = 0;
     loop {
         tokio::select! {
@@ -305,7 +311,8 @@ pub(crate) async fn once(config: &Config, command: Command) -> anyhow::Result<()
             let directory = Directory::open(&data, lock, config.settings()).await?;
             let said = admin::execute(&directory.hub, command).await;
             directory.close().await;
-            print!("{}", said?);
+            // A reader that has enough is no error.
+            drop(std::io::stdout().write_all(said?.as_bytes()));
             return Ok(());
         }
         let output: BorrowedFd<'_> = rustix::stdio::stdout();

@@ -9,6 +9,7 @@
 //! 4. **And backwards on the way out.** Name, then lease, then the blob's row, then bytes.
 //! 5. **A location is never reused.** A remover can never delete what a later writer wrote.
 
+mod absence;
 mod bury;
 mod clock;
 mod closure;

@@ -171,6 +171,7 @@ impl Namespace {
                 let digest = &digests[index];
                 match self.space.presence.look(digest, now) {
                     _ if *digest == Digest::EMPTY => sizes[index] = Some(0),
+                    Seen::Ask(_) if self.space.absence.surely(digest) => {}
                     Seen::Here(size) => sizes[index] = Some(size),
                     Seen::Ask(generation) => asked.push((index, generation)),
                     Seen::Wait => waiting.push(index),
@@ -292,6 +293,7 @@ impl Namespace {
                 other => (false, Err(Error::broken(format!("a claim ended as {other:?}")))),
             };
             if result.is_ok() {
+                self.space.absence.add(&blob.digest);
                 self.space.presence.wrote(&blob.digest, blob.size, used, generation);
                 if taken {
                     // Hashed on their way in. Spare bytes say nothing about those that were here before.
@@ -344,6 +346,7 @@ impl Namespace {
             let outcome = hub.catalog().apply(vec![Change::Hold { space, blob, used, limit }]).await?.pop();
             match outcome {
                 Some(outcome @ Outcome::Held { .. }) => {
+                    shared.absence.add(&blob.digest);
                     shared.settle(blob.size, &outcome);
                     Ok(())
                 }

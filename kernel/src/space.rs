@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use model::{Name, NamespaceId, NamespaceRow, Time};
 
+use crate::absence::Absence;
 use crate::evict::Candidates;
 use crate::follow::Progress;
 use crate::presence::Presence;
@@ -28,6 +29,7 @@ pub(crate) struct Space {
     /// Counts what can make room: binds, unbinds, claims.
     pub(crate) changes: AtomicU64,
     pub(crate) presence: Presence,
+    pub(crate) absence: Absence,
     /// One eviction at a time; protects the list of candidates.
     pub(crate) candidates: tokio::sync::Mutex<Candidates>,
     uploads: Mutex<HashMap<String, Arc<Progress>>>,
@@ -47,6 +49,7 @@ impl Space {
             lost: AtomicI64::new(i64::try_from(row.lost).unwrap_or(i64::MAX)),
             changes: AtomicU64::new(0),
             presence: Presence::new(entries),
+            absence: Absence::default(),
             candidates: tokio::sync::Mutex::default(),
             uploads: Mutex::default(),
             parked: Mutex::default(),

@@ -81,6 +81,7 @@ impl Hub {
                 self.flush_uses(&space).await?;
             }
             self.end_names(&space).await?;
+            self.fill_filter(&space).await?;
         }
         let now = Time::now();
         for row in self.catalog().uploads(None, Some(now)).await? {
@@ -96,6 +97,23 @@ impl Hub {
         }
         self.bury_all().await?;
         self.catalog().apply(vec![Change::TrimJournal { before: now.minus(self.settings().journal) }]).await?;
+        Ok(())
+    }
+
+    /// Makes the filter of absence where there is none or it is full.
+    async fn fill_filter(&self, space: &Space) -> Result<()> {
+        if !space.absence.is_full() {
+            return Ok(());
+        }
+        let rows = self.catalog().namespaces().await?;
+        let leases = rows.iter().find(|row| row.id == space.id).map_or(0, |row| row.leases);
+        let filter = space.absence.begin(leases);
+        let mut after = 0;
+        while let (page, Some(last)) = self.catalog().page_leases(space.id, after, PAGE).await? {
+            page.iter().for_each(|row| filter.add(&row.blob.digest));
+            after = last;
+        }
+        filter.complete();
         Ok(())
     }
 
@@ -141,6 +159,9 @@ impl Hub {
             if stage.0 < self.epoch() && !self.rests(stage).await? {
                 self.store().discard(stage).await?;
             }
+        }
+        for space in self.spaces().cloned().collect::<Vec<_>>() {
+            self.fill_filter(&space).await?;
         }
         self.bury_all().await?;
         let orphans = self.orphans().await?;

@@ -160,7 +160,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.text)?;
-        let mut cause = std::error::Error::source(self);
+        let mut cause: Option<&dyn std::error::Error> = self.0.cause.as_ref().map(|cause| &**cause as _);
         while let Some(error) = cause {
             write!(f, ": {error}")?;
             cause = error.source();
@@ -175,8 +175,5 @@ impl fmt::Debug for Error {
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.cause.as_ref().map(|cause| &**cause as _)
-    }
-}
+// No `source`: what is printed has the causes in it, and whoever walks the chain would print them twice.
+impl std::error::Error for Error {}

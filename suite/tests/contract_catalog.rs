@@ -32,12 +32,12 @@ sentences!(binds_are_atomic, refusals_keep_to_themselves, many_at_once, lists_ar
 async fn sequences(exclusive: bool) {
     for seed in 0..200 {
         let directory = quick_dir();
-        let catalog = plan(&directory, exclusive).open().unwrap();
+        let catalog = plan(&directory, exclusive).open().expect("a step of the test");
         let shadow = sequence::run(&catalog, seed).await;
         drop(catalog);
         released(directory.path()).await;
         // Opened again it says the same.
-        let catalog = plan(&directory, exclusive).open().unwrap();
+        let catalog = plan(&directory, exclusive).open().expect("a step of the test");
         sequence::same(&catalog, &shadow, seed).await;
         drop(catalog);
         released(directory.path()).await;
@@ -65,8 +65,10 @@ async fn two_hubs_at_once_keep_the_sums() {
 
 /// All files of the directory with their bytes.
 fn snapshot(directory: &Path) -> Vec<(String, Vec<u8>)> {
-    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<_> = entries.map(|path| (path.display().to_string(), fs::read(&path).unwrap())).collect();
+    let entries =
+        fs::read_dir(directory).expect("a step of the test").map(|entry| entry.expect("a step of the test").path());
+    let mut files: Vec<_> =
+        entries.map(|path| (path.display().to_string(), fs::read(&path).expect("a step of the test"))).collect();
     files.sort_unstable();
     files
 }

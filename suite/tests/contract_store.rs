@@ -85,12 +85,12 @@ fn files(root: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut todo = vec![root.to_owned()];
     while let Some(directory) = todo.pop() {
-        for entry in fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
+        for entry in fs::read_dir(directory).expect("a step of the test") {
+            let path = entry.expect("a step of the test").path();
             if path.is_dir() {
                 todo.push(path);
             } else {
-                found.insert(path.strip_prefix(root).unwrap().display().to_string());
+                found.insert(path.strip_prefix(root).expect("a step of the test").display().to_string());
             }
         }
     }

@@ -23,8 +23,8 @@ async fn limited(limit: usize) -> (Hub, Namespace, TempDir) {
 
 async fn with(settings: Settings) -> (Hub, Namespace, TempDir) {
     let directory = quick_dir();
-    let catalog = catalogs::Plan::new(directory.path().join("catalog.db")).open().unwrap();
-    let hub = hub(catalog, Memory::default(), settings).await.unwrap();
+    let catalog = catalogs::Plan::new(directory.path().join("catalog.db")).open().expect("a step of the test");
+    let hub = hub(catalog, Memory::default(), settings).await.expect("a step of the test");
     let space = main_of(&hub);
     (hub, space, directory)
 }
@@ -45,7 +45,7 @@ async fn stream(space: &Namespace, bytes: &Bytes, announced: bool) -> model::Res
 async fn here(space: &Namespace, list: &[&Bytes]) -> Vec<bool> {
     tick();
     let digests: Vec<_> = list.iter().map(|bytes| blob(bytes).digest).collect();
-    space.has(&digests).await.unwrap().iter().map(Option::is_some).collect()
+    space.has(&digests).await.expect("a step of the test").iter().map(Option::is_some).collect()
 }
 
 async fn bind(space: &Namespace, text: &str, bytes: &Bytes, kind: KindId, keep: Retention) -> model::Result<()> {
@@ -76,7 +76,7 @@ async fn found(space: &Namespace, names: &[&str]) -> Vec<bool> {
 }
 
 async fn used(hub: &Hub) -> u64 {
-    hub.plan("main", 0).await.unwrap().0
+    hub.plan("main", 0).await.expect("a step of the test").0
 }
 
 #[tokio::test]
@@ -257,7 +257,9 @@ async fn a_rebind_frees_what_only_the_old_pointer_held() {
 
 /// Waits until this fits, because what takes its room is being given back.
 async fn fits(space: &Namespace, bytes: &Bytes) {
-    timeout(Duration::from_secs(10), async { while put(space, bytes).await.is_err() {} }).await.unwrap();
+    timeout(Duration::from_secs(10), async { while put(space, bytes).await.is_err() {} })
+        .await
+        .expect("a step of the test");
 }
 
 #[tokio::test]

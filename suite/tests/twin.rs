@@ -2,7 +2,7 @@
 
 use suite::sample::quick_dir;
 use suite::twin::hub::Twin;
-use suite::twin::real::{Shelf, Real};
+use suite::twin::real::{Real, Shelf};
 use suite::twin::verb::{Dice, SLOTS, Verb};
 
 /// Sequences of each store.
@@ -39,7 +39,9 @@ async fn differ(on: Shelf, seed: u64) -> Option<String> {
         verbs.push(format!("{step}: {verb:?} -> {wanted:?}"));
         if found != wanted {
             let story = verbs.iter().rev().take(12).rev().cloned().collect::<Vec<_>>().join("\n");
-            return Some(format!("seed {seed}, limit {limit}, step {step}: found {found:?}\nafter\n{story}\nof {before:#?}"));
+            return Some(format!(
+                "seed {seed}, limit {limit}, step {step}: found {found:?}\nafter\n{story}\nof {before:#?}"
+            ));
         }
         for slot in 0..SLOTS {
             if let Some(content) = twin.content(slot) {

@@ -20,22 +20,22 @@ fn claim() -> Claim {
 }
 
 fn catalog(directory: &TempDir) -> catalogs::Sqlite {
-    catalogs::Plan::new(directory.path().join("catalog.db")).open().unwrap()
+    catalogs::Plan::new(directory.path().join("catalog.db")).open().expect("a step of the test")
 }
 
 /// Parks the beginning of these bytes.
 async fn park(space: &Namespace, content: &Bytes) {
-    let mut upload = space.upload(claim()).await.unwrap();
-    upload.append(content.clone()).await.unwrap();
-    upload.park().await.unwrap();
+    let mut upload = space.upload(claim()).await.expect("a step of the test");
+    upload.append(content.clone()).await.expect("a step of the test");
+    upload.park().await.expect("a step of the test");
 }
 
 /// Brings what is missing of these bytes.
 async fn go_on(space: &Namespace, content: &Bytes) {
-    let mut upload = space.resume(ID).await.unwrap();
-    upload.append(content.slice(upload.offset() as usize..)).await.unwrap();
-    assert_eq!(upload.commit().await.unwrap(), blob(content));
-    assert_eq!(read(space, blob(content).digest).await.unwrap(), *content);
+    let mut upload = space.resume(ID).await.expect("a step of the test");
+    upload.append(content.slice(upload.offset() as usize..)).await.expect("a step of the test");
+    assert_eq!(upload.commit().await.expect("a step of the test"), blob(content));
+    assert_eq!(read(space, blob(content).digest).await.expect("a step of the test"), *content);
 }
 
 #[tokio::test]

@@ -52,12 +52,13 @@ pub(super) fn leases(
     bytes: bool,
 ) -> Result<Vec<Option<LeaseRow>>> {
     let doing = fault("look up leases");
+    let (column, join) = if bytes { (", s.bytes", "LEFT JOIN small s ON s.blob = b.id") } else { ("", "") };
     let mut query = connection
         .prepare_cached(&format!(
-            "SELECT {LEASE} FROM blob b JOIN lease l ON l.space = ?1 AND l.blob = b.id WHERE b.digest = ?2"
+            "SELECT {LEASE}{column} FROM blob b JOIN lease l ON l.space = ?1 AND l.blob = b.id {join}
+             WHERE b.digest = ?2"
         ))
         .map_err(&doing)?;
-    let mut small = connection.prepare_cached("SELECT bytes FROM small WHERE blob = ?1").map_err(&doing)?;
     let mut found = Vec::with_capacity(digests.len());
     for digest in digests {
         let mut rows = query.query((space.0, digest.as_bytes())).map_err(&doing)?;
@@ -67,10 +68,7 @@ pub(super) fn leases(
         };
         let mut lease = lease(row)?;
         if bytes && int(row, 2)? == State::ROW {
-            let mut rows = small.query([int(row, 9)?]).map_err(&doing)?;
-            if let Some(row) = rows.next().map_err(&doing)? {
-                lease.bytes = Some(bytes_column(row, 0)?);
-            }
+            lease.bytes = Some(bytes_column(row, 10)?);
         }
         found.push(Some(lease));
     }

@@ -42,7 +42,7 @@ use model::Kind;
 use server::Protocol;
 
 pub use kinds::{ACTION_RESULT, DIRECTORY, TREE};
-pub use settings::Settings;
+pub use settings::{Settings, is_instance};
 
 use crate::mount::Mount;
 

@@ -12,7 +12,7 @@ use rustix::buffer::spare_capacity;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 /// Most bytes in a piece. Clients take messages of at most 4 MiB; larger pieces than this cost memory for each
-/// reader and save nothing that could be measured (design, dependencies.md, "gRPC ByteStream").
+/// reader and save nothing that could be measured (`docs/decisions/0004-hand-framed-messages.md`).
 pub(crate) const PIECE: u64 = 1 << 20;
 
 /// A Body in pieces of at most [`PIECE`] bytes, none empty. Ends after the first error.

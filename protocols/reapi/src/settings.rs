@@ -38,14 +38,19 @@ impl Default for Settings {
 impl Settings {
     /// The namespace behind an instance name; `None` for one that nothing can be behind.
     pub(crate) fn namespace<'a>(&'a self, instance: &'a str) -> Option<&'a str> {
-        let plain = |segment: &str| !segment.is_empty() && !RESERVED.contains(&segment);
         match self.instances.get(instance) {
             Some(namespace) => Some(namespace),
             None if instance.is_empty() => Some("main"),
-            None if instance.len() > LONGEST || instance.contains(char::is_control) => None,
-            None => instance.split('/').all(plain).then_some(instance),
+            None => is_instance(instance).then_some(instance),
         }
     }
+}
+
+/// Whether a client can name such an instance: then a namespace of that name can be reached.
+#[must_use]
+pub fn is_instance(name: &str) -> bool {
+    let plain = |segment: &str| !segment.is_empty() && !RESERVED.contains(&segment);
+    name.len() <= LONGEST && !name.contains(char::is_control) && name.split('/').all(plain)
 }
 
 #[cfg(test)]

@@ -155,8 +155,28 @@ pub async fn lists_are_ranges(catalog: &dyn Catalog) {
     let content = bytes(1, 10);
     expect(catalog, claim(space, &content), NEW).await;
     let texts = [
-        "a", "a/", "a/b", "a/c", "a0", "a\u{d7ff}", "a\u{d7ff}x", "a\u{e000}", "a\u{ffff}z", "a\u{10000}", "a\u{10ffff}",
-        "a\u{10ffff}\u{10ffff}", "a%b", "a_b", "A/b", "b", "é", "e\u{301}", "ß", "\u{10ffff}", "\u{10ffff}z", "\u{feff}x",
+        "a",
+        "a/",
+        "a/b",
+        "a/c",
+        "a0",
+        "a\u{d7ff}",
+        "a\u{d7ff}x",
+        "a\u{e000}",
+        "a\u{ffff}z",
+        "a\u{10000}",
+        "a\u{10ffff}",
+        "a\u{10ffff}\u{10ffff}",
+        "a%b",
+        "a_b",
+        "A/b",
+        "b",
+        "é",
+        "e\u{301}",
+        "ß",
+        "\u{10ffff}",
+        "\u{10ffff}z",
+        "\u{feff}x",
     ];
     let list = texts.iter().map(|text| binding(text, blob(&content), When::Absent)).collect();
     expect(catalog, bind(space, list), Outcome::Fell(vec![])).await;

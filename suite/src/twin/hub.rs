@@ -20,6 +20,8 @@ type Said<T = Answer> = Result<T, Fault>;
 type Child = (Blob, bool);
 /// What may go, ordered as it goes: leases before names of the same moment.
 type Victim = (u64, bool, Option<Blob>, Option<Name>);
+/// The nodes below some roots with what they link to, and what is missing.
+type Walked = (BTreeMap<Blob, Vec<Child>>, BTreeSet<Digest>);
 
 fn fault<T>(meaning: Meaning) -> Said<T> {
     Err(Fault::Other(meaning))
@@ -133,9 +135,8 @@ impl Twin {
     fn victims(&self, space: usize) -> Vec<Victim> {
         let it = &self.spaces[space];
         let free = it.leases.iter().filter(|(digest, _)| it.holders(digest) == 0);
-        let leases = free.map(|(digest, used)| {
-            (*used, false, Some(Blob { digest: *digest, size: self.size(digest) }), None)
-        });
+        let leases =
+            free.map(|(digest, used)| (*used, false, Some(Blob { digest: *digest, size: self.size(digest) }), None));
         let loose = it.names.iter().filter(|(_, pointer)| pointer.keep != Retention::Firm);
         let names = loose.map(|(name, pointer)| (pointer.used, true, None, Some(name.clone())));
         let mut all: Vec<Victim> = leases.chain(names).collect();
@@ -191,7 +192,8 @@ impl Twin {
     /// A use, of a lease that is there or comes to be.
     fn touch(&mut self, space: usize, digest: &Digest, now: u64, new: bool) -> bool {
         let leases = &mut self.spaces[space].leases;
-        if !new && !(leases.contains_key(digest) && self.rows.get(digest).is_some_and(|row| !row.away)) {
+        let here = leases.contains_key(digest) && self.rows.get(digest).is_some_and(|row| !row.away);
+        if !new && !here {
             return false;
         }
         leases.insert(*digest, now);
@@ -425,7 +427,9 @@ impl Twin {
 
     fn resume(&mut self, slot: usize) -> Said {
         let space = slot_space(slot);
-        let Some((content, offset)) = self.spaces[space].rests.get(&slot).cloned() else { return fault(Meaning::Absent) };
+        let Some((content, offset)) = self.spaces[space].rests.get(&slot).cloned() else {
+            return fault(Meaning::Absent);
+        };
         if self.spaces[space].writing.contains_key(&slot) {
             return fault(Meaning::Busy(std::time::Duration::from_secs(1)));
         }
@@ -556,7 +560,7 @@ impl Twin {
     }
 
     /// The children of all closed nodes below these, and what is missing.
-    fn walk(&mut self, space: usize, roots: &[Child]) -> Said<(BTreeMap<Blob, Vec<Child>>, BTreeSet<Digest>)> {
+    fn walk(&mut self, space: usize, roots: &[Child]) -> Said<Walked> {
         let mut found = BTreeMap::new();
         let mut missing = BTreeSet::new();
         let nodes = |list: &[Child]| list.iter().filter(|(_, node)| *node).map(|(blob, _)| *blob).collect::<Vec<_>>();

@@ -138,9 +138,7 @@ impl Real {
                 self.leave(*slot).await;
                 Answer::Done
             }
-            Verb::Progress { slot } => {
-                Answer::Offset(self.space(slot_space(*slot)).progress(&slot.to_string()).await?)
-            }
+            Verb::Progress { slot } => Answer::Offset(self.space(slot_space(*slot)).progress(&slot.to_string()).await?),
             Verb::Bind(space, list) => {
                 let list = list.iter().map(binding).collect();
                 self.space(*space).bind(list).await?;

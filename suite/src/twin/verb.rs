@@ -40,13 +40,30 @@ pub enum Verb {
     Read(usize, Digest, u64),
     ReadSmall(usize, Vec<Blob>),
     Share(Vec<Digest>),
-    Begin { slot: usize, content: Bytes, announced: bool },
-    Append { slot: usize, most: usize },
-    Park { slot: usize },
-    Resume { slot: usize },
-    Commit { slot: usize },
-    Drop { slot: usize },
-    Progress { slot: usize },
+    Begin {
+        slot: usize,
+        content: Bytes,
+        announced: bool,
+    },
+    Append {
+        slot: usize,
+        most: usize,
+    },
+    Park {
+        slot: usize,
+    },
+    Resume {
+        slot: usize,
+    },
+    Commit {
+        slot: usize,
+    },
+    Drop {
+        slot: usize,
+    },
+    Progress {
+        slot: usize,
+    },
     Bind(usize, Vec<Bound>),
     Find(usize, Name),
     Unbind(usize, Name, When),

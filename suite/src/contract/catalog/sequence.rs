@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use model::{
-    Binding, Blob, Catalog, Change, Child, Digest, Epoch, Idle, KindId, LeaseRow, Link, Location, Need, NamespaceId,
+    Binding, Blob, Catalog, Change, Child, Digest, Epoch, Idle, KindId, LeaseRow, Link, Location, NamespaceId, Need,
     Outcome, Place, Pointer, Retention, Time, TokenRow, UploadRow, When,
 };
 use rand::RngExt;
@@ -221,9 +221,8 @@ pub async fn same(catalog: &dyn Catalog, shadow: &Shadow, seed: u64) {
         let wanted: Vec<_> = space.names.iter().map(|(name, (row, _))| (name.clone(), row.clone())).collect();
         assert_eq!(listed, wanted, "seed {seed}: names");
         for roots in digests.windows(2) {
-            let lost = |digest: &Digest| {
-                !shadow.here(digest) && space.leases.get(digest).is_some_and(|lease| lease.held)
-            };
+            let lost =
+                |digest: &Digest| !shadow.here(digest) && space.leases.get(digest).is_some_and(|lease| lease.held);
             let wanted: BTreeSet<Digest> = space.below(roots).into_iter().filter(lost).collect();
             let found = catalog.lost_below(*id, roots.to_vec()).await.expect("walks");
             assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), wanted, "seed {seed}: lost below");

@@ -189,7 +189,8 @@ impl Shadow {
                 if !there {
                     return Outcome::Absent;
                 }
-                self.lease(*space, *blob, *used, *limit).map_or(Outcome::Full, |new| Outcome::Held { new, spare: false })
+                self.lease(*space, *blob, *used, *limit)
+                    .map_or(Outcome::Full, |new| Outcome::Held { new, spare: false })
             }
             Change::Promise { space, blob, source, used } => {
                 self.blobs.entry(blob.digest).or_insert(BlobRow { size: blob.size, lies: Lies::Away, doomed: 0 });
@@ -343,8 +344,11 @@ impl Shadow {
         if !self.here(&node) || !self.spaces[&id].leases.contains_key(&node) {
             return Outcome::Incomplete(vec![node]);
         }
-        let parts: Vec<u32> =
-            self.spaces[&id].nodes.range((node, kind, 0)..=(node, kind, u32::MAX)).map(|((.., part), _)| *part).collect();
+        let parts: Vec<u32> = self.spaces[&id]
+            .nodes
+            .range((node, kind, 0)..=(node, kind, u32::MAX))
+            .map(|((.., part), _)| *part)
+            .collect();
         if parts.contains(&part) {
             return Outcome::Done;
         }
