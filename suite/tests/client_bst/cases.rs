@@ -14,9 +14,9 @@ fn hub() -> (TempDir, Hub, Remote) {
     (data, hub, remote)
 }
 
-/// Turns a byte of every blob that lies in a file.
-pub(crate) fn damage(data: &Path) {
-    let mut damaged = 0;
+/// Does something to every blob that lies in a file.
+fn blobs(data: &Path, harm: impl Fn(&Path)) {
+    let mut harmed = 0;
     let mut directories = vec![data.join("blobs")];
     while let Some(directory) = directories.pop() {
         for entry in std::fs::read_dir(directory).expect("a directory") {
@@ -25,14 +25,26 @@ pub(crate) fn damage(data: &Path) {
                 directories.push(path);
                 continue;
             }
-            let mut bytes = std::fs::read(&path).expect("a blob");
-            let middle = bytes.len() / 2;
-            bytes[middle] ^= 1;
-            std::fs::write(&path, bytes).expect("a blob");
-            damaged += 1;
+            harm(&path);
+            harmed += 1;
         }
     }
-    assert!(damaged > 0, "no blob lies in a file");
+    assert!(harmed > 0, "no blob lies in a file");
+}
+
+/// Removes every blob that lies in a file, behind the back of its hub.
+pub(crate) fn remove_blobs(data: &Path) {
+    blobs(data, |path| std::fs::remove_file(path).expect("a blob"));
+}
+
+/// Turns a byte of every blob that lies in a file.
+fn damage_blobs(data: &Path) {
+    blobs(data, |path| {
+        let mut bytes = std::fs::read(path).expect("a blob");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(path, bytes).expect("a blob");
+    });
 }
 
 /// One directory whose message is more than a mebibyte: neither it nor its files fit into one call.
@@ -66,7 +78,25 @@ fn test_pull_missing_blob() {
     let project = Project::hello();
     let machine = Machine::new(&artifacts(&[remote.clone().push()]));
     machine.bst(&project, "build hello.bst").ok().says("Pushed artifact");
-    damage(data.path());
+    remove_blobs(data.path());
+    machine.forget();
+    machine.bst(&project, "build hello.bst").ok().says("Running commands").says("Pushed data from artifact");
+    pull_hello(&project, &remote);
+}
+
+/// A process reads what it has not seen yet before it gives it away, so the damage is done while none runs.
+#[test]
+fn a_damaged_blob_is_never_pulled_and_heals() {
+    if !installed(BUILDSTREAM) {
+        return;
+    }
+    let (data, mut hub, remote) = hub();
+    let project = Project::hello();
+    let machine = Machine::new(&artifacts(&[remote.clone().push()]));
+    machine.bst(&project, "build hello.bst").ok().says("Pushed artifact");
+    hub.stop();
+    damage_blobs(data.path());
+    let _hub = Hub::drop_in_at(hub.port(), data.path(), "--enable-push");
     machine.forget();
     machine.bst(&project, "build hello.bst").ok().says("Running commands").says("Pushed data from artifact");
     pull_hello(&project, &remote);
