@@ -156,9 +156,10 @@ fn test_push_no_strict() {
     let builder = Machine::new(&artifacts(&[remote.clone().push()]));
     builder.bst(&project, "--no-strict build target.bst").ok().says("Pushed artifact");
     project.write("files/dependency", "after");
-    let other = Machine::new(&artifacts(&[remote.clone()]));
+    let other = Machine::new(&artifacts(std::slice::from_ref(&remote)));
     other.bst(&project, "--no-strict artifact pull target.bst").ok().says("Pulled artifact");
-    let puller = Machine::new(&format!("projects: {{demo: {{strict: false}}}}\n{}", artifacts(&[remote.clone()])));
+    let puller =
+        Machine::new(&format!("projects: {{demo: {{strict: false}}}}\n{}", artifacts(std::slice::from_ref(&remote))));
     puller.bst(&project, "artifact pull target.bst").ok().says("Pulled artifact");
     assert_eq!(puller.checkout(&project, "target.bst")["seen"], r#"file "before""#);
     assert!(!shared(&project, &remote, "target.bst"), "with strict keys it is another artifact");

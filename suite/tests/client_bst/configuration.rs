@@ -122,7 +122,7 @@ fn sources_come_from_the_source_cache_when_their_origin_is_gone() {
     Machine::new("").bst(&project, &line).ok().says("Pushed source");
     for (element, origin, text) in origins {
         std::fs::remove_file(origin).expect("the origin");
-        let next = Machine::new(&sources(&[remote.clone()]));
+        let next = Machine::new(&sources(std::slice::from_ref(&remote)));
         next.bst(&project, &format!("source fetch {element}.bst")).ok().says("Pulled source");
         next.bst(&project, &format!("build {element}.bst")).ok();
         let tree = next.checkout(&project, &format!("{element}.bst"));
