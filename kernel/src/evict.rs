@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use model::{Blob, Change, Error, Idle, KindId, Name, Outcome, Result, Retention, Time, When};
 
@@ -98,7 +99,7 @@ impl Hub {
         candidates.look_again();
         let mut freed = 0;
         // What the disk lacks is measured once: what was freed shows there only later.
-        let disk = self.disk_short(bytes);
+        let disk = self.disk_short_since(bytes, Duration::ZERO);
         loop {
             let short = space.beyond(bytes, limit).max(disk.saturating_sub(freed));
             if short == 0 {

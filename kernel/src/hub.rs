@@ -271,6 +271,14 @@ impl Hub {
         self.disk_short_since(bytes, Duration::from_millis(100))
     }
 
+    /// What was given to a writer is gone, also before the disk is asked again: many may come in between.
+    pub(crate) fn take_disk(&self, bytes: u64) {
+        let mut known = self.0.room.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, spare)) = &mut *known {
+            *spare = spare.saturating_sub(bytes);
+        }
+    }
+
     /// As `disk_short`, with what was measured at most this long ago.
     pub(crate) fn disk_short_since(&self, bytes: u64, age: Duration) -> u64 {
         let mut known = self.0.room.lock().unwrap_or_else(PoisonError::into_inner);

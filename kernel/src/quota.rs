@@ -11,6 +11,9 @@ use crate::space::Space;
 
 /// Writers that take room from each other try this often before they are told to come back.
 const TRIES: usize = 64;
+/// Evictions for the disk's sake of one writer: more than one, because the log of an eviction takes room too, and
+/// another writer may take what was freed.
+const DISK_TRIES: usize = 8;
 
 /// A part of a namespace's limit that an upload has taken. Given back when it is dropped.
 pub(crate) struct Reserved {
@@ -69,22 +72,23 @@ impl Hub {
                 space.name
             )));
         }
-        let mut disk_tried = false;
+        let mut disk_tries = 0;
         for _ in 0..TRIES {
             space.reserved.fetch_add(bytes, Relaxed);
             let reserved = Reserved { space: Arc::clone(space), bytes };
             let disk = self.disk_short(bytes);
             if space.over(0) == 0 && disk == 0 {
+                self.take_disk(bytes);
                 return Ok(reserved);
             }
             drop(reserved);
             if disk > 0 {
-                // Evicted once for the disk's sake and no more: where somebody else fills it, evicting everything
-                // would not help.
-                if disk_tried {
+                // Evicted a few times for the disk's sake and no more: where somebody else fills it, evicting
+                // everything would not help.
+                if disk_tries == DISK_TRIES {
                     return Err(Error::full("the disk is full: free space, or lower the quota"));
                 }
-                disk_tried = true;
+                disk_tries += 1;
             }
             let made = self.make_room(space, bytes, limit).await;
             self.disk_short_since(bytes, Duration::ZERO);
