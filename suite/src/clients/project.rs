@@ -108,14 +108,14 @@ impl Default for Project {
 
 /// What a checkout of `hello.bst` must be.
 pub fn hello_tree() -> BTreeMap<String, String> {
-    let large = "file ae410a6425df720df39b4117216501e264a0247b6aeadbed1cdec809ffc2d2cc/300000";
+    let large = "file 644 ae410a6425df720df39b4117216501e264a0247b6aeadbed1cdec809ffc2d2cc/300000";
     [
         ("a", "directory"),
         ("a/b", "directory"),
-        ("a/b/run", r##"program "#!/bin/sh\n""##),
-        ("a/empty", r#"file """#),
+        ("a/b/run", r##"file 755 "#!/bin/sh\n""##),
+        ("a/empty", r#"file 644 """#),
         ("a/link", "link to one"),
-        ("a/one", r#"file "one""#),
+        ("a/one", r#"file 644 "one""#),
         ("empty-directory", "directory"),
         ("large", large),
     ]

@@ -53,7 +53,7 @@ impl Remote {
     /// An unreachable server is given up at once, not after ten seconds.
     #[must_use]
     pub fn impatient(mut self) -> Self {
-        self.patience = ", connection-config: {retry-limit: 0}";
+        self.patience = ", connection-config: {retry-limit: 1, retry-delay: 100}";
         self
     }
 

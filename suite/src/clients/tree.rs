@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 /// Files up to this many bytes are shown, all others are hashed.
 const SHOWN: usize = 100;
 
-/// Every path below a directory, with what is there: kind, executable bit, contents or target.
+/// Every path below a directory, with what is there: kind, mode, contents or target.
 ///
 /// # Panics
 /// When it cannot be read.
@@ -31,8 +31,7 @@ fn walk(directory: &Path, prefix: &str, found: &mut BTreeMap<String, String>) {
             walk(&path, &format!("{name}/"), found);
             "directory".into()
         } else {
-            let executable = kind.permissions().mode() & 0o111 != 0;
-            format!("{} {}", if executable { "program" } else { "file" }, contents(&path))
+            format!("file {:o} {}", kind.permissions().mode() & 0o777, contents(&path))
         };
         found.insert(name, what);
     }

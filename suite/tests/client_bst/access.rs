@@ -1,7 +1,7 @@
 //! Who may push, and who may pull.
 
 use std::time::Duration;
-use suite::clients::{AUTHORIZE, BUILDSTREAM, Hub, Keys, Machine, Project, Remote, installed, until};
+use suite::clients::{AUTHORIZE, BUILDSTREAM, Hub, Keys, Machine, Project, Remote, artifacts, installed, until};
 use tempfile::tempdir;
 
 use crate::stage::{pull_hello, push_hello};
@@ -14,12 +14,13 @@ fn a_push_without_a_listed_certificate_is_refused() {
     let (data, keys) = (tempdir().expect("a directory"), Keys::new());
     let hub = Hub::drop_in(data.path(), &keys.mutual());
     let project = Project::hello();
-    let builder = Machine::new("scheduler: {network-retries: 0}\n");
+    let builder = Machine::new("");
     builder.bst(&project, "build hello.bst").ok();
-    let known = Remote::at(hub.secure_url()).trusting(&keys);
+    let known = Remote::at(hub.secure_url()).trusting(&keys).push().impatient();
     for remote in [known.clone(), known.showing(&keys)] {
-        let line = format!("artifact push hello.bst --artifact-remote {}", remote.flag());
-        builder.bst(&project, &line).fails().says("Failed to initialize remote").says_not("Pushed");
+        builder.configure(&artifacts(&[remote]));
+        let said = builder.bst(&project, "artifact push hello.bst").fails();
+        said.says("Failed to initialize remote").says("No artifact caches available").says_not("Pushed");
     }
     assert!(!hub.log().contains("PushBlob"), "a refused connection carries no request\n{}", hub.log());
 }

@@ -66,7 +66,7 @@ fn test_large_directory() {
     machine.bst(&project, "artifact pull large.bst").ok().says("Pulled artifact");
     let tree = machine.checkout(&project, "large.bst");
     assert_eq!(tree.len(), 16385);
-    assert_eq!(tree["777"], r#"file "777\n""#);
+    assert_eq!(tree["777"], r#"file 644 "777\n""#);
 }
 
 #[test]
@@ -126,6 +126,27 @@ fn test_push_after_rebuild() {
     }
 }
 
+/// Nothing but BuildStream's own habits decides about modes: whoever pulls gets what the builder has.
+#[test]
+fn test_pull_access_rights() {
+    if !installed(BUILDSTREAM) {
+        return;
+    }
+    let (_data, _hub, remote) = hub();
+    let project = Project::new();
+    project.sandbox();
+    let commands = "mkdir -p %{install-root}/d\ncd %{install-root}\nfor mode in 400 600 644 711 755 777; do\n  \
+                    echo $mode > d/$mode\n  chmod $mode d/$mode\ndone\nchmod 700 d";
+    project.manual("modes.bst", commands);
+    let builder = Machine::new(&artifacts(&[remote.clone().push()]));
+    builder.bst(&project, "build modes.bst").ok().says("Pushed artifact");
+    let puller = Machine::new(&artifacts(&[remote]));
+    puller.bst(&project, "artifact pull modes.bst").ok().says("Pulled artifact");
+    let pulled = puller.checkout(&project, "modes.bst");
+    assert_eq!(pulled, builder.checkout(&project, "modes.bst"));
+    assert!(pulled["d/755"].starts_with("file 755") && pulled["d/644"].starts_with("file 644"), "{pulled:?}");
+}
+
 #[test]
 fn artifact_show_tells_what_is_available() {
     if !installed(BUILDSTREAM) {
@@ -161,7 +182,7 @@ fn test_push_no_strict() {
     let puller =
         Machine::new(&format!("projects: {{demo: {{strict: false}}}}\n{}", artifacts(std::slice::from_ref(&remote))));
     puller.bst(&project, "artifact pull target.bst").ok().says("Pulled artifact");
-    assert_eq!(puller.checkout(&project, "target.bst")["seen"], r#"file "before""#);
+    assert_eq!(puller.checkout(&project, "target.bst")["seen"], r#"file 644 "before""#);
     assert!(!shared(&project, &remote, "target.bst"), "with strict keys it is another artifact");
 }
 
@@ -181,5 +202,5 @@ fn test_push_cross_junction() {
     builder.bst(&project, "build whole.bst").ok().says("Pushed artifact");
     let other = Machine::new(&artifacts(&[remote]));
     other.bst(&project, "artifact pull --deps all whole.bst").ok().says("processed 2");
-    assert_eq!(other.checkout(&project, "sub.bst:part.bst")["part"], r#"file "a part""#);
+    assert_eq!(other.checkout(&project, "sub.bst:part.bst")["part"], r#"file 644 "a part""#);
 }

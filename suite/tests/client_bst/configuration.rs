@@ -1,6 +1,6 @@
 //! Every way to name a remote, and remotes that are of no use.
 
-use suite::clients::{BUILDSTREAM, Hub, Machine, Nginx, Project, Remote, artifacts, free_port, installed, sources};
+use suite::clients::{BUILDSTREAM, Hub, Machine, Nginx, Project, Remote, artifacts, free_port, installed};
 use tempfile::tempdir;
 
 use crate::stage::{pull_hello, shared};
@@ -21,8 +21,9 @@ fn a_project_names_its_caches() {
     other.bst(&project, "artifact pull hello.bst").ok().says("Pulled artifact");
 }
 
+/// Remotes of the command line take the place of configured ones.
 #[test]
-fn remotes_of_the_command_line_take_the_place_of_configured_ones() {
+fn test_build_remote_option() {
     if !installed(BUILDSTREAM) {
         return;
     }
@@ -95,38 +96,4 @@ fn a_remote_without_any_service_is_skipped() {
     let project = Project::hello();
     machine.bst(&project, "build hello.bst").ok().says("Failed to initialize remote").says("Pushed artifact");
     pull_hello(&project, &Remote::at(hub.url()));
-}
-
-/// The project's source is a file that goes away; whoever has not fetched it gets it from the source cache.
-#[test]
-fn sources_come_from_the_source_cache_when_their_origin_is_gone() {
-    if !installed(BUILDSTREAM) {
-        return;
-    }
-    let data = tempdir().expect("a directory");
-    let hub = Hub::drop_in(data.path(), "--enable-push");
-    let remote = Remote::at(hub.url());
-    let project = Project::new();
-    let mut origins = Vec::new();
-    for element in ["by-build", "by-command"] {
-        let text = format!("the source of {element}");
-        let origin = project.write(&format!("origin/{element}"), &text);
-        let kind = format!("kind: import\nsources:\n- kind: remote\n  url: file://{}\n", origin.display());
-        project.write(&format!("elements/{element}.bst"), &kind);
-        origins.push((element, origin, text));
-    }
-    let first = Machine::new(&sources(&[remote.clone().push()]));
-    first.bst(&project, "source track by-build.bst by-command.bst").ok();
-    first.bst(&project, "build by-build.bst").ok().says("Pushed source");
-    let line = format!("source push by-command.bst --source-remote {}", remote.flag());
-    Machine::new("").bst(&project, &line).ok().says("Pushed source");
-    for (element, origin, text) in origins {
-        std::fs::remove_file(origin).expect("the origin");
-        let next = Machine::new(&sources(std::slice::from_ref(&remote)));
-        next.bst(&project, &format!("source fetch {element}.bst")).ok().says("Pulled source");
-        next.bst(&project, &format!("build {element}.bst")).ok();
-        let tree = next.checkout(&project, &format!("{element}.bst"));
-        assert_eq!(tree.get(element), Some(&format!("file {text:?}")), "{tree:?}");
-        Machine::new("").bst(&project, &format!("source fetch {element}.bst")).fails();
-    }
 }

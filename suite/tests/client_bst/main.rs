@@ -6,6 +6,7 @@ mod configuration;
 mod cycle;
 mod pair;
 mod quota;
+mod sources;
 mod split;
 mod stage;
 mod units;
