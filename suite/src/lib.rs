@@ -2,6 +2,7 @@
 
 pub mod contract;
 pub mod fault;
+pub mod hostile;
 pub mod interleave;
 pub mod sample;
 pub mod tornfs;
