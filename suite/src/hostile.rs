@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Below Linux's range for outgoing connections, so that no client of ours sits on the port of a restarted server.
 const PORTS: std::ops::Range<u16> = 20_000..30_000;
 
+/// Bytes of one block of [`noise`].
+const BLOCK: usize = 4 << 10;
+
 /// Waits for a condition.
 ///
 /// # Panics
@@ -114,6 +117,16 @@ impl Served {
         let links = all.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
         let counts = |link: &str| link.starts_with("socket:") || link.contains("/blobs/") || link.contains("/staging/");
         links.filter(|link| counts(&link.to_string_lossy())).count()
+    }
+
+    /// What it has open while nobody is connected: one fewer than with a client that then leaves, or less.
+    pub async fn idle(&self) -> usize {
+        let peer = self.peer().await;
+        assert_eq!(peer.missing(vec![]).await, Ok(vec![]));
+        let connected = self.descriptors();
+        drop(peer);
+        until("a client is gone", async || self.descriptors() < connected).await;
+        self.descriptors()
     }
 
     /// Waits until it has no more open than it had.
@@ -257,7 +270,8 @@ pub fn digest(bytes: &[u8]) -> re::Digest {
     re::Digest { hash, size_bytes: signed(bytes.len()) }
 }
 
-/// Bytes that no other seed gives.
+/// Bytes that no other seed gives: one random block again and again, each with its number, because an unoptimized
+/// build makes too few random bytes in a second.
 #[must_use]
 pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -267,7 +281,14 @@ pub fn noise(seed: u64, len: usize) -> Vec<u8> {
         state ^= state << 17;
         state.to_le_bytes()
     });
-    words.take(len.div_ceil(8)).flatten().take(len).collect()
+    let block: Vec<u8> = words.take(BLOCK / 8).flatten().collect();
+    let mut all = Vec::with_capacity(len + BLOCK);
+    for number in 0..len.div_ceil(BLOCK) as u64 {
+        all.extend_from_slice(&number.to_le_bytes());
+        all.extend_from_slice(&block[8..]);
+    }
+    all.truncate(len);
+    all
 }
 
 /// The name under which a digest is written.
