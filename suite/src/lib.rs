@@ -3,6 +3,7 @@
 pub mod clients;
 pub mod contract;
 pub mod fault;
+pub mod hostile;
 pub mod interleave;
 pub mod ledger;
 pub mod sample;
