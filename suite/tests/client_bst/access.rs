@@ -38,7 +38,7 @@ fn an_appended_certificate_counts_while_the_server_runs() {
     let certificates = format!("cat {} >> authorized.crt", other.file("client.crt"));
     for (command, client) in [(AUTHORIZE, &keys), (&certificates, &other)] {
         keys.run(command);
-        // What the server says when it asks for a certificate that it then takes: the answer to a health probe.
+        // A certificate that the server takes gets an answer.
         let probe = format!(
             "printf 'GET /livez HTTP/1.1\\r\\nHost: artifacts.com\\r\\nConnection: close\\r\\n\\r\\n' | openssl s_client \
              -quiet -connect localhost:{} -CAfile server.crt -cert {} -key {} | grep -q '200 OK'",
