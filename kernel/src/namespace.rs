@@ -295,9 +295,9 @@ impl Namespace {
             if result.is_ok() {
                 self.space.absence.add(&blob.digest);
                 self.space.presence.wrote(&blob.digest, blob.size, used, generation);
-                if taken {
+                if let Some(at) = at.filter(|_| taken) {
                     // Hashed on their way in. Spare bytes say nothing about those that were here before.
-                    self.space.presence.set_verified(&blob.digest);
+                    self.hub.vouch(&self.space, &at, blob.size).await;
                 }
             }
             spare.extend(at.filter(|_| !taken));

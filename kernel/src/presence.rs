@@ -31,7 +31,7 @@ struct Entry {
     /// `used` is not in the catalog yet.
     dirty: bool,
     /// The bytes were found right since the process started.
-    verified: bool,
+    verified: Option<i64>,
 }
 
 type Map<V> = HashMap<Digest, V, BuildHasherDefault<FirstBytes>>;
@@ -111,7 +111,7 @@ impl Presence {
         if shard.marks.contains_key(digest) || shard.generation != generation {
             return false;
         }
-        shard.insert(*digest, Entry { size, used: now, dirty: true, verified: false }, self.half);
+        shard.insert(*digest, Entry { size, used: now, dirty: true, verified: None }, self.half);
         true
     }
 
@@ -125,19 +125,19 @@ impl Presence {
     pub(crate) fn wrote(&self, digest: &Digest, size: u64, used: Time, generation: u64) {
         let mut shard = self.shard(digest);
         if !shard.marks.contains_key(digest) && shard.generation == generation {
-            shard.insert(*digest, Entry { size, used, dirty: false, verified: false }, self.half);
+            shard.insert(*digest, Entry { size, used, dirty: false, verified: None }, self.half);
         }
     }
 
     /// The bytes were found right.
-    pub(crate) fn set_verified(&self, digest: &Digest) {
+    pub(crate) fn set_verified(&self, digest: &Digest, stamp: i64) {
         if let Some(entry) = self.shard(digest).young.get_mut(digest) {
-            entry.verified = true;
+            entry.verified = Some(stamp);
         }
     }
 
-    pub(crate) fn is_verified(&self, digest: &Digest) -> bool {
-        self.shard(digest).entry(digest).is_some_and(|entry| entry.verified)
+    pub(crate) fn is_verified(&self, digest: &Digest, stamp: i64) -> bool {
+        self.shard(digest).entry(digest).is_some_and(|entry| entry.verified == Some(stamp))
     }
 
     /// Keeps the reaper away until [`Presence::unpin`].
@@ -268,7 +268,7 @@ impl Shard {
     fn insert(&mut self, digest: Digest, mut entry: Entry, half: usize) {
         if let Some(before) = self.old.remove(&digest).or_else(|| self.young.get(&digest).copied()) {
             entry.used = entry.used.max(before.used);
-            entry.verified |= before.verified;
+            entry.verified = entry.verified.or(before.verified);
             entry.dirty |= before.dirty;
         }
         self.make_room(half);

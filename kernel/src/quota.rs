@@ -22,6 +22,13 @@ pub(crate) struct Reserved {
 }
 
 impl Reserved {
+    /// Gives back what is not needed any more.
+    pub(crate) fn shrink(&mut self, bytes: u64) {
+        let spare = self.bytes.saturating_sub(bytes);
+        self.bytes -= spare;
+        self.space.reserved.fetch_sub(spare, Relaxed);
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }

@@ -1,8 +1,8 @@
-//! Reading. No byte of a blob leaves before the whole blob was found right once since the process started;
-//! bytes that are not right are `Lost`, and from then on the blob is absent.
+//! Reading. No byte of a blob leaves before the whole blob was found right, once since the process started and once
+//! more when its file was touched since; bytes that are not right are `Lost`, and from then on the blob is absent.
 
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
@@ -73,14 +73,22 @@ impl Hub {
         Ok(row)
     }
 
-    /// Opens bytes in the store; checks them the first time.
+    /// Opens bytes in the store; checks them the first time, and again whenever the file was touched since.
     async fn open_bytes(&self, space: &Space, at: &Location, size: u64, span: Span) -> Result<Body> {
-        if space.presence.is_verified(&at.digest) {
-            return self.store().get(at, size, span).await;
+        let body = self.store().get(at, size, span).await?;
+        let stamp = stamp(&body);
+        if !space.presence.is_verified(&at.digest, stamp) {
+            check_body(&at.digest, self.store().get(at, size, Span::whole(size)).await?).await?;
+            space.presence.set_verified(&at.digest, stamp);
         }
-        check_body(&at.digest, self.store().get(at, size, Span::whole(size)).await?).await?;
-        space.presence.set_verified(&at.digest);
-        self.store().get(at, size, span).await
+        Ok(body)
+    }
+
+    /// Remembers that bytes which were hashed on their way in are right, as they lie there now.
+    pub(crate) async fn vouch(&self, space: &Space, at: &Location, size: u64) {
+        if let Ok(body) = self.store().get(at, size, Span::whole(size)).await {
+            space.presence.set_verified(&at.digest, stamp(&body));
+        }
     }
 
     pub(crate) async fn read_small(&self, space: &Space, blobs: &[Blob]) -> Result<Vec<Result<Bytes>>> {
@@ -128,6 +136,17 @@ impl Hub {
             }
         }
         Ok(())
+    }
+}
+
+/// When a file was last touched in any way (its ctime, in nanoseconds); nobody can set that back. Bytes in memory
+/// do not change.
+fn stamp(body: &Body) -> i64 {
+    match body {
+        Body::File { file, .. } => {
+            file.metadata().map_or(-1, |data| data.ctime().wrapping_mul(1_000_000_000).wrapping_add(data.ctime_nsec()))
+        }
+        Body::Bytes(_) | Body::Stream { .. } => 0,
     }
 }
 

@@ -324,7 +324,9 @@ impl Upload {
         let space = &self.namespace.space;
         let row = UploadRow { space: space.id, id: id.clone(), stage: self.at, offset: self.offset, until };
         hub.catalog().apply(vec![Change::Park(row)]).await?;
-        if let Some(reserved) = self.reserved.take() {
+        if let Some(mut reserved) = self.reserved.take() {
+            // What was announced and did not come is nobody's any more.
+            reserved.shrink(self.offset);
             space.parked().insert(id, reserved);
         }
         self.end(Err(Error::upstream("the upload rests")));

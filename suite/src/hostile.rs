@@ -35,14 +35,6 @@ pub async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// `target/debug/entrepot`, beside this test.
-fn binary() -> PathBuf {
-    let test = std::env::current_exe().expect("this test is a file");
-    let path = test.ancestors().nth(2).expect("it lies in target/debug/deps").join("entrepot");
-    assert!(path.exists(), "build it first: cargo build -p entrepot");
-    path
-}
-
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = u16::try_from(std::process::id() % u32::from(PORTS.end - PORTS.start)).expect("it is below 10,000");
@@ -152,7 +144,12 @@ impl Served {
     /// What `entrepot fsck` says.
     #[must_use]
     pub fn fsck(&self) -> String {
-        let done = Command::new(binary()).arg("fsck").arg("--data").arg(self.dir.path()).output().expect("it runs");
+        let done = Command::new(crate::clients::entrepot())
+            .arg("fsck")
+            .arg("--data")
+            .arg(self.dir.path())
+            .output()
+            .expect("it runs");
         format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr))
     }
 
@@ -172,7 +169,7 @@ impl Drop for Served {
 fn launch(dir: &Path, port: u16, quota: &str) -> Child {
     let log = File::options().create(true).append(true).open(dir.join("log")).expect("a log");
     let listen = format!("127.0.0.1:{port}");
-    Command::new(binary())
+    Command::new(crate::clients::entrepot())
         .args(["serve", "--listen", &listen, "--quota", quota, "--log-level", "warn", "--data"])
         .arg(dir)
         .stdin(Stdio::null())
