@@ -295,7 +295,8 @@ impl Upload {
         }
     }
 
-    /// Lets it rest under its id; durable on return.
+    /// Lets it rest under its id; durable on return. It rests also when the caller goes in between, as it does when
+    /// a client has vanished.
     ///
     /// # Errors
     /// `Malformed` when its claim has no id.
@@ -303,7 +304,8 @@ impl Upload {
         if self.id.is_none() {
             return Err(Error::malformed("this upload has no id to rest under"));
         }
-        self.rest().await
+        let hub = self.namespace.hub.clone();
+        hub.to_the_end("park an upload", async move { self.rest().await }).await
     }
 
     async fn rest(&mut self) -> Result<()> {
@@ -329,13 +331,14 @@ impl Upload {
         Ok(())
     }
 
-    /// The end: durable on return.
+    /// The end: durable on return. It goes on when the caller goes in between.
     ///
     /// # Errors
     /// `Mismatch` when the bytes are not what was announced, `Full`.
     pub async fn commit(mut self) -> Result<Blob> {
         let namespace = self.namespace.clone();
-        namespace.measured("commit", self.settle()).await
+        let work = async move { self.settle().await };
+        namespace.measured("commit", namespace.hub.to_the_end("commit an upload", work)).await
     }
 
     async fn settle(&mut self) -> Result<Blob> {

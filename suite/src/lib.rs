@@ -1,7 +1,9 @@
 //! Instruments that prove the laws, and the tests that use them. Nothing here is shipped.
 
+pub mod clients;
 pub mod contract;
 pub mod fault;
+pub mod hostile;
 pub mod interleave;
 pub mod ledger;
 pub mod sample;

@@ -115,7 +115,12 @@ async fn two_hundred_kills_lose_nothing() {
             directory = quick_dir();
             (blobs, names) = (said.blobs.clone(), said.names.clone());
         }
-        one_life(directory.path(), (round + 1) * 1_000_000 + dice.random_range(0..3000), dice.random_range(1..40), &mut said);
+        one_life(
+            directory.path(),
+            (round + 1) * 1_000_000 + dice.random_range(0..3000),
+            dice.random_range(1..40),
+            &mut said,
+        );
         if round % EVERY == EVERY - 1 || round + 1 == rounds {
             check(directory.path(), &said, (&blobs, &names)).await;
         }

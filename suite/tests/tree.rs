@@ -202,3 +202,17 @@ fn only_permissive_licences() {
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn every_promise_names_a_test_that_is_there() {
+    let promises = fs::read_to_string(root().join("docs/semantics.md")).expect("the promises");
+    let sources = sources();
+    let tests = promises.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+    let names =
+        tests.flat_map(|(_, tests)| tests.split('`').skip(1).step_by(2).map(ToOwned::to_owned).collect::<Vec<_>>());
+    let missing: Vec<String> = names
+        .filter(|name| !name.ends_with(".rs"))
+        .filter(|name| !sources.iter().any(|(_, text)| text.contains(&format!("fn {name}("))))
+        .collect();
+    assert!(missing.is_empty(), "docs/semantics.md names tests that are not there: {missing:?}");
+}
