@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
 use kernel::Hub;
-use model::Store;
+use model::{Catalog, Store};
 use rand::RngExt;
 use suite::sample::{blob, bytes, chance, hub_in, main_of, name, quick_dir, read, released, settings};
 use suite::written::{PARTS, list_of, part_of, size_of};
@@ -93,10 +93,13 @@ async fn check(directory: &Path, said: &Said, since: (&BTreeSet<u64>, &BTreeSet<
     assert_eq!((checked.damaged, checked.orphans), (0, 0), "{checked:?}");
     let disk = stores::Disk::open(directory).expect("opens");
     assert_eq!(disk.staged().await.expect("lists"), [], "what dead epochs staged is gone");
-    let files = disk.scan().try_collect::<Vec<_>>().await.expect("scans").len() as u64;
-    assert!(files <= checked.leases, "files without rows");
+    let files: Vec<_> = disk.scan().try_collect().await.expect("scans");
     hub.close().await;
     drop((space, hub));
+    let catalog = catalogs::Plan::new(directory.join("catalog.db")).open().expect("opens");
+    let placed = catalog.placed(files).await.expect("looks up");
+    assert!(placed.iter().all(|placed| *placed), "what dead epochs left is gone");
+    drop(catalog);
     released(directory).await;
 }
 

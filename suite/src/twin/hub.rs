@@ -1,14 +1,16 @@
 //! The hub made of maps.
 
+mod bind;
+mod upload;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use model::{Blob, Digest, Kind, KindId, Meaning, Name, Retention, Time, When};
+use model::{Blob, Digest, Meaning, Name, Retention, Time};
 
-use super::verb::{Bound, NAMED, SLOTS, Verb};
+use super::verb::{SLOTS, Verb};
 use super::{Answer, Fault};
 use crate::sample::blob;
-use crate::toy::Toy;
 
 /// Blobs up to this size lie in the catalog and cannot rot in the store.
 pub const ROW: u64 = 64 << 10;
@@ -16,12 +18,8 @@ pub const ROW: u64 = 64 << 10;
 const STEP: u64 = 1 << 20;
 
 type Said<T = Answer> = Result<T, Fault>;
-/// A child: the blob, and whether it is a node.
-type Child = (Blob, bool);
 /// What may go, ordered as it goes: leases before names of the same moment.
 type Victim = (u64, bool, Option<Blob>, Option<Name>);
-/// The nodes below some roots with what they link to, and what is missing.
-type Walked = (BTreeMap<Blob, Vec<Child>>, BTreeSet<Digest>);
 
 fn fault<T>(meaning: Meaning) -> Said<T> {
     Err(Fault::Other(meaning))
@@ -382,88 +380,6 @@ impl Twin {
         Ok(Answer::Done)
     }
 
-    fn begin(&mut self, slot: usize, content: &Bytes, announced: bool) -> Said {
-        let space = slot_space(slot);
-        if slot >= NAMED {
-            self.leave(slot);
-        }
-        let size = announced.then_some(content.len() as u64);
-        self.reserve(space, size.unwrap_or(0))?;
-        if self.spaces[space].writing.contains_key(&slot) {
-            return fault(Meaning::Busy(std::time::Duration::from_secs(1)));
-        }
-        self.spaces[space].rests.remove(&slot);
-        self.spaces[space].parked.remove(&slot);
-        let one = Writing { content: content.clone(), offset: 0, announced: size, reserved: size.unwrap_or(0) };
-        self.spaces[space].writing.insert(slot, one);
-        Ok(Answer::Done)
-    }
-
-    fn append(&mut self, slot: usize, most: usize) -> Said {
-        let space = slot_space(slot);
-        let Some(one) = self.spaces[space].writing.get(&slot).cloned() else { return Ok(Answer::Done) };
-        let end = (one.offset + most).min(one.content.len());
-        let lacks = (end as u64).saturating_sub(one.reserved);
-        if lacks > 0 {
-            let step = if one.announced.is_none() { STEP.max(lacks) } else { lacks };
-            let more = match self.reserve(space, step) {
-                Ok(()) => step,
-                Err(_) => self.reserve(space, lacks).map(|()| lacks)?,
-            };
-            self.spaces[space].writing.get_mut(&slot).expect("it is written").reserved += more;
-        }
-        self.spaces[space].writing.get_mut(&slot).expect("it is written").offset = end;
-        Ok(Answer::Offset(Some(end as u64)))
-    }
-
-    fn park(&mut self, slot: usize) -> Said {
-        let space = &mut self.spaces[slot_space(slot)];
-        if let Some(one) = space.writing.remove(&slot) {
-            space.rests.insert(slot, (one.content, one.offset));
-            space.parked.insert(slot, one.reserved);
-        }
-        Ok(Answer::Done)
-    }
-
-    fn resume(&mut self, slot: usize) -> Said {
-        let space = slot_space(slot);
-        let Some((content, offset)) = self.spaces[space].rests.get(&slot).cloned() else {
-            return fault(Meaning::Absent);
-        };
-        if self.spaces[space].writing.contains_key(&slot) {
-            return fault(Meaning::Busy(std::time::Duration::from_secs(1)));
-        }
-        let reserved = match self.spaces[space].parked.remove(&slot) {
-            Some(reserved) => reserved,
-            None => self.reserve(space, offset as u64).map(|()| offset as u64)?,
-        };
-        self.spaces[space].writing.insert(slot, Writing { content, offset, announced: None, reserved });
-        Ok(Answer::Offset(Some(offset as u64)))
-    }
-
-    fn commit(&mut self, slot: usize) -> Said {
-        let space = slot_space(slot);
-        let Some(one) = self.spaces[space].writing.remove(&slot) else { return Ok(Answer::Done) };
-        self.spaces[space].rests.remove(&slot);
-        if one.announced.is_some_and(|size| size != one.offset as u64) {
-            return fault(Meaning::Mismatch);
-        }
-        let bytes = one.content.slice(..one.offset);
-        let now = self.now();
-        self.claim(space, &bytes, now);
-        Ok(Answer::Blob(blob(&bytes)))
-    }
-
-    /// What becomes of an upload that nobody ends.
-    fn leave(&mut self, slot: usize) {
-        let space = &mut self.spaces[slot_space(slot)];
-        let Some(one) = space.writing.remove(&slot) else { return };
-        if slot < NAMED && (one.offset > 0 || space.rests.contains_key(&slot)) {
-            space.rests.insert(slot, (one.content, one.offset));
-            space.parked.insert(slot, one.reserved);
-        }
-    }
-
     fn find(&mut self, space: usize, name: &Name) -> Said {
         let now = self.now();
         let pointer = self.spaces[space].names.get(name).filter(|pointer| !over(pointer.keep));
@@ -482,131 +398,6 @@ impl Twin {
         let below = roots.iter().filter_map(|digest| it.nodes.get(digest)).flat_map(|below| self.lost(space, below));
         roots.iter().filter(gone).copied().chain(below).collect()
     }
-
-    fn unbind(&mut self, space: usize, name: &Name, when: When) -> Said {
-        match self.spaces[space].names.get(name) {
-            None => fault(Meaning::Absent),
-            Some(pointer) if !allows(when, Some(pointer)) => fault(Meaning::Conflict),
-            Some(_) => {
-                self.spaces[space].names.remove(name);
-                Ok(Answer::Done)
-            }
-        }
-    }
-
-    fn bind(&mut self, space: usize, list: &[Bound]) -> Said {
-        let child = |blob: Blob, kind: KindId| (blob != Blob::EMPTY).then_some((blob, kind == Toy::ID));
-        let counted: Vec<Vec<Child>> = list
-            .iter()
-            .map(|bound| {
-                let beside = bound.also.and_then(|blob| child(blob, KindId::BYTES));
-                child(bound.blob, bound.kind).into_iter().chain(beside).collect()
-            })
-            .collect();
-        let roots: Vec<Child> = counted.iter().flatten().copied().collect();
-        let Some((links, missing)) = self.try_bind(space, list, &roots, &counted)? else { return Ok(Answer::Done) };
-        let missing: Vec<Digest> = missing.into_iter().collect();
-        let here = self.look(space, &missing);
-        // One that is here all the same has another size than its link says, or waits for one that is told.
-        let told = missing.iter().zip(here).filter(|(digest, here)| {
-            here.is_none_or(|size| links.iter().any(|blob| blob.digest == **digest && blob.size != size))
-        });
-        Err(Fault::Incomplete(told.map(|(digest, _)| *digest).collect()))
-    }
-
-    /// `None` when it is done, else all links that were seen, and what was not there.
-    fn try_bind(
-        &mut self,
-        space: usize,
-        list: &[Bound],
-        roots: &[Child],
-        counted: &[Vec<Child>],
-    ) -> Said<Option<(BTreeSet<Blob>, BTreeSet<Digest>)>> {
-        let (found, mut missing) = self.walk(space, roots)?;
-        let links = roots.iter().chain(found.values().flatten()).map(|(blob, _)| *blob).collect();
-        if missing.is_empty() {
-            missing = self.open(space, found);
-        }
-        if missing.is_empty() {
-            let roots: Vec<Digest> = roots.iter().map(|(blob, _)| blob.digest).collect();
-            missing = self.lost(space, &roots);
-        }
-        if !missing.is_empty() {
-            return Ok(Some((links, missing)));
-        }
-        for (bound, roots) in list.iter().zip(counted) {
-            if !allows(bound.when, self.spaces[space].names.get(&bound.name)) {
-                return fault(Meaning::Conflict);
-            }
-            let missing = roots.iter().filter(|root| !self.counts(space, root));
-            let missing: BTreeSet<Digest> = missing.map(|(blob, _)| blob.digest).collect();
-            if !missing.is_empty() {
-                return Ok(Some((links, missing)));
-            }
-        }
-        let used = self.now();
-        for (bound, roots) in list.iter().zip(counted) {
-            let roots = roots.iter().map(|(blob, _)| blob.digest).collect();
-            let pointer = Pointer { blob: bound.blob, keep: bound.keep, roots, used };
-            self.spaces[space].names.insert(bound.name.clone(), pointer);
-        }
-        Ok(None)
-    }
-
-    fn counts(&self, space: usize, (blob, node): &Child) -> bool {
-        let it = &self.spaces[space];
-        let sized = self.here(&blob.digest) && self.size(&blob.digest) == blob.size;
-        sized && it.leases.contains_key(&blob.digest) && (!node || it.nodes.contains_key(&blob.digest))
-    }
-
-    /// The children of all closed nodes below these, and what is missing.
-    fn walk(&mut self, space: usize, roots: &[Child]) -> Said<Walked> {
-        let mut found = BTreeMap::new();
-        let mut missing = BTreeSet::new();
-        let nodes = |list: &[Child]| list.iter().filter(|(_, node)| *node).map(|(blob, _)| *blob).collect::<Vec<_>>();
-        let mut frontier = nodes(roots);
-        let mut seen: BTreeSet<Blob> = frontier.iter().copied().collect();
-        while !frontier.is_empty() {
-            let mut next = Vec::new();
-            let closed = frontier.iter().filter(|blob| !self.spaces[space].nodes.contains_key(&blob.digest));
-            let closed: Vec<Blob> = closed.copied().collect();
-            let digests: Vec<Digest> = closed.iter().map(|blob| blob.digest).collect();
-            let bytes = self.small(space, &digests);
-            for (blob, bytes) in closed.into_iter().zip(bytes) {
-                let Some(bytes) = bytes.ok().filter(|bytes| bytes.len() as u64 == blob.size) else {
-                    missing.insert(blob.digest);
-                    continue;
-                };
-                let links = Toy.links(&bytes).map_err(|error| Fault::from(error.meaning().clone()))?;
-                let counted = links.into_iter().filter(|link| link.blob != Blob::EMPTY);
-                let children: BTreeSet<Child> = counted.map(|link| (link.blob, link.kind == Toy::ID)).collect();
-                let children: Vec<Child> = children.into_iter().collect();
-                next.extend(nodes(&children).into_iter().filter(|node| seen.insert(*node)));
-                found.insert(blob, children);
-            }
-            frontier = next;
-        }
-        Ok((found, missing))
-    }
-
-    /// Opens what can be opened, from the leaves up. Returns what is missing.
-    fn open(&mut self, space: usize, mut found: BTreeMap<Blob, Vec<Child>>) -> BTreeSet<Digest> {
-        let mut missing = BTreeSet::new();
-        while !found.is_empty() {
-            let waits = |children: &[Child]| children.iter().any(|(blob, node)| *node && found.contains_key(blob));
-            let ready = found.iter().find(|(_, children)| !waits(children));
-            let blob = *ready.expect("a list cannot contain itself").0;
-            let children = found.remove(&blob).expect("it was just there");
-            let gone: Vec<Digest> =
-                children.iter().filter(|child| !self.counts(space, child)).map(|(blob, _)| blob.digest).collect();
-            if gone.is_empty() {
-                let children = children.iter().map(|(blob, _)| blob.digest).collect();
-                self.spaces[space].nodes.insert(blob.digest, children);
-            }
-            missing.extend(gone);
-        }
-        missing
-    }
 }
 
 /// Slots belong to namespaces.
@@ -617,12 +408,4 @@ pub fn slot_space(slot: usize) -> usize {
 
 fn over(keep: Retention) -> bool {
     matches!(keep, Retention::Until(end) if end <= Time(1))
-}
-
-fn allows(when: When, pointer: Option<&Pointer>) -> bool {
-    match when {
-        When::Always => true,
-        When::Absent => pointer.is_none(),
-        When::Is(digest) => pointer.is_some_and(|pointer| pointer.blob.digest == digest),
-    }
 }

@@ -126,6 +126,13 @@ impl Dice {
         blob(&self.content())
     }
 
+    /// One that is a file, where there are some.
+    fn large(&mut self) -> Digest {
+        let large: Vec<Digest> =
+            self.contents.iter().filter(|bytes| bytes.len() > 65_536).map(|bytes| blob(bytes).digest).collect();
+        if large.is_empty() { self.blob().digest } else { large[self.chance.random_range(0..large.len())] }
+    }
+
     fn digests(&mut self) -> Vec<Digest> {
         (0..self.chance.random_range(1..4)).map(|_| self.blob().digest).collect()
     }
@@ -166,7 +173,10 @@ impl Dice {
             0..=11 => Verb::Has(space, self.digests()),
             12..=31 => Verb::Put(space, (0..self.chance.random_range(1..5)).map(|_| self.content()).collect()),
             32 => Verb::PutWrong(space, self.blob(), self.content()),
-            33..=37 => Verb::Read(space, self.blob().digest, self.chance.random_range(0..60)),
+            33..=37 => {
+                let digest = if self.chance.random() { self.large() } else { self.blob().digest };
+                Verb::Read(space, digest, self.chance.random_range(0..60))
+            }
             38..=40 => Verb::ReadSmall(space, (0..self.chance.random_range(1..4)).map(|_| self.blob()).collect()),
             41..=43 => Verb::Share(self.digests()),
             44..=47 => Verb::Begin { slot, content: self.content(), announced: self.chance.random() },
@@ -194,7 +204,7 @@ impl Dice {
             89..=90 => Verb::Collect(space, self.chance.random_range(0..3) * 400),
             91..=92 => Verb::Sweep,
             93..=94 => Verb::Plan(space),
-            95..=97 => Verb::Damage(self.blob().digest),
+            95..=97 => Verb::Damage(self.large()),
             _ => {
                 let rotten = self.chance.random_bool(0.5).then(|| self.blob().digest);
                 Verb::Restart(rotten)
