@@ -47,7 +47,7 @@ impl Twin {
         let space = &mut self.spaces[slot_space(slot)];
         if let Some(one) = space.writing.remove(&slot) {
             space.rests.insert(slot, (one.content, one.offset));
-            space.parked.insert(slot, one.reserved);
+            space.parked.insert(slot, one.reserved.min(one.offset as u64));
         }
         Ok(Answer::Done)
     }
@@ -87,7 +87,7 @@ impl Twin {
         let Some(one) = space.writing.remove(&slot) else { return };
         if slot < NAMED && (one.offset > 0 || space.rests.contains_key(&slot)) {
             space.rests.insert(slot, (one.content, one.offset));
-            space.parked.insert(slot, one.reserved);
+            space.parked.insert(slot, one.reserved.min(one.offset as u64));
         }
     }
 }
