@@ -24,4 +24,4 @@ pub use kind::{Kind, KindId, Link, Need};
 pub use name::{Name, Pointer, Retention};
 pub use store::{Epoch, Location, Room, Stage, Store, View};
 pub use time::Time;
-pub use upstream::Upstream;
+pub use upstream::{Found, Resolved, Upstream};

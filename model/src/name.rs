@@ -81,6 +81,12 @@ pub enum Retention {
     Loose,
     /// At this time, or under pressure before.
     Until(Time),
+    /// With its blob, which it does not hold: once nothing else does, the blob goes by its own last use, and the
+    /// name is absent from then on. What the blob needs was complete when it was bound, and is held by the blob.
+    Weak,
+    /// With what stands beside it: firm as long as a `May` link of its pointer is to a blob that is leased, else
+    /// loose.
+    With,
 }
 
 impl Retention {

@@ -13,11 +13,11 @@ const LINES: usize = 500;
 /// What a folder may depend on.
 const LAYERS: [(&str, &[&str]); 9] = [
     ("model", &[]),
-    ("image", &[]),
+    ("image", &["model"]),
     ("kernel", &["model"]),
     ("catalogs", &["model"]),
     ("stores", &["model"]),
-    ("upstreams", &["model"]),
+    ("upstreams", &["model", "image"]),
     ("server", &["kernel", "model"]),
     ("jobs", &["kernel", "model", "image"]),
     ("protocols", &["server", "kernel", "model", "image"]),

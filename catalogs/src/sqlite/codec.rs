@@ -60,11 +60,15 @@ pub(super) fn ids(bytes: &[u8]) -> Vec<i64> {
 
 const FIRM: i64 = -2;
 const LOOSE: i64 = -1;
+const WEAK: i64 = -3;
+const WITH: i64 = -4;
 
 pub(super) fn keep_to_int(keep: Retention) -> i64 {
     match keep {
         Retention::Firm => FIRM,
         Retention::Loose => LOOSE,
+        Retention::Weak => WEAK,
+        Retention::With => WITH,
         Retention::Until(end) => end.0.max(0),
     }
 }
@@ -73,6 +77,8 @@ pub(super) fn keep(number: i64) -> Retention {
     match number {
         FIRM => Retention::Firm,
         LOOSE => Retention::Loose,
+        WEAK => Retention::Weak,
+        WITH => Retention::With,
         end => Retention::Until(Time(end)),
     }
 }
@@ -123,7 +129,7 @@ mod tests {
             Link { blob: Blob { digest: Digest::new([7; 32]), size: 1 << 40 }, kind: KindId::BYTES, need: Need::May },
         ];
         assert_eq!(links(&links_to_bytes(&list)).ok(), Some(list));
-        for kept in [Retention::Firm, Retention::Loose, Retention::Until(Time(5))] {
+        for kept in [Retention::Firm, Retention::Loose, Retention::Until(Time(5)), Retention::Weak, Retention::With] {
             assert_eq!(keep(keep_to_int(kept)), kept);
         }
         assert_eq!(ids(&ids_to_bytes(&[1, -1, i64::MAX])), [1, -1, i64::MAX]);
