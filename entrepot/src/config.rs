@@ -202,6 +202,7 @@ impl Config {
             cached: self.store.cached,
             parked: Duration::from_secs(self.store.parked_hours.saturating_mul(3600)),
             journal: Duration::from_secs(self.store.journal_days.saturating_mul(day)),
+            upstreams: Vec::new(),
         }
     }
 

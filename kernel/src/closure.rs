@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::Bytes;
 use model::{
     Binding, Blob, Change, Child, Digest, Error, Kind, KindId, Link, Meaning, Name, Need, Outcome, Pointer, Result,
-    Time, When,
+    Retention, Time, When,
 };
 
 use crate::namespace::Namespace;
@@ -105,7 +105,8 @@ impl Namespace {
                 if self.foreign { Vec::new() } else { links.filter_map(|link| self.child(link)).collect() };
             roots.extend(children.iter().copied());
             let (name, pointer, when) = (name.clone(), pointer.clone(), *when);
-            bindings.push(Binding { name, pointer, when, roots: children });
+            let holds = pointer.keep != Retention::Weak;
+            bindings.push(Binding { name, pointer, when, roots: children, holds });
         }
         pins.pin(&roots);
         let mut missing = self.open_closure(&roots, pins).await?;
@@ -175,7 +176,7 @@ impl Namespace {
         }
         for node in large {
             self.kind_for(node)?;
-            let bytes = match self.hub.read(&self.space, node.0.digest, 0, None).await {
+            let bytes = match self.hub.read(&self.space, node.0.digest, 0, None, None).await {
                 Ok((blob, body)) if blob == node.0 => collect(body, blob.size).await,
                 Ok(_) => Err(Error::absent("a blob of another size")),
                 Err(error) => Err(error),

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use model::{Catalog, Change, Digest, Epoch, Error, Kind, KindId, Location, Outcome, Result, Store};
+use model::{Catalog, Change, Digest, Epoch, Error, Kind, KindId, Location, Outcome, Result, Store, Upstream};
 
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +34,8 @@ pub struct Settings {
     pub parked: Duration,
     /// How long the journal is kept.
     pub journal: Duration,
+    /// Where names and blobs come from that are not here; the first that knows a name is asked.
+    pub upstreams: Vec<Arc<dyn Upstream>>,
 }
 
 impl Default for Settings {
@@ -45,6 +47,7 @@ impl Default for Settings {
             cached: 256 << 10,
             parked: Duration::from_secs(24 * 3600),
             journal: Duration::from_secs(90 * 24 * 3600),
+            upstreams: Vec::new(),
         }
     }
 }

@@ -175,6 +175,11 @@ impl Granted {
         Self { caller: caller.clone(), grants }
     }
 
+    /// What the hub does by itself, such as keeping what an upstream sent.
+    pub(crate) fn own() -> Self {
+        Self::new(&Caller::known("hub", vec![Grant::everywhere(Rights::ALL)]), "*")
+    }
+
     pub(crate) fn who(&self) -> &str {
         &self.caller.who
     }

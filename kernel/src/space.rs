@@ -9,7 +9,9 @@ use model::{Name, NamespaceId, NamespaceRow, Time};
 
 use crate::absence::Absence;
 use crate::evict::Candidates;
+use crate::fetch::Fetches;
 use crate::follow::Progress;
+use crate::mirror::Mirror;
 use crate::presence::Presence;
 use crate::quota::Reserved;
 
@@ -35,6 +37,8 @@ pub(crate) struct Space {
     uploads: Mutex<HashMap<String, Arc<Progress>>>,
     parked: Mutex<HashMap<String, Reserved>>,
     names: Mutex<HashMap<Name, Time>>,
+    pub(crate) mirror: Mirror,
+    pub(crate) fetches: Fetches,
 }
 
 impl Space {
@@ -54,6 +58,8 @@ impl Space {
             uploads: Mutex::default(),
             parked: Mutex::default(),
             names: Mutex::default(),
+            mirror: Mirror::default(),
+            fetches: Fetches::default(),
         }
     }
 

@@ -47,6 +47,8 @@ pub struct Upload {
     stage: Option<Box<dyn Stage>>,
     reserved: Option<Reserved>,
     progress: Arc<Progress>,
+    /// Who promised it.
+    source: Option<String>,
     /// The catalog has a row of it.
     rests: bool,
     stand: Stand,
@@ -82,33 +84,35 @@ impl Namespace {
     /// `Full` when there is no room for it, `Busy` when somebody writes under that id now.
     pub async fn upload(&self, claim: Claim) -> Result<Upload> {
         self.granted.assert(Rights::WRITE)?;
-        self.measured("upload", async {
-            let reserved = self.hub.reserve(&self.space, claim.size.unwrap_or(0)).await?;
-            let id = claim.resume.as_deref().map(|id| self.scoped(id));
-            let progress = Progress::new(0);
-            self.register(id.as_deref(), &progress)?;
-            let at = self.hub.fresh();
-            let upload = Upload {
-                namespace: self.clone(),
-                claim,
-                id,
-                at,
-                hash: Sha256::new(),
-                offset: 0,
-                gathered: BytesMut::new(),
-                stage: None,
-                reserved: Some(reserved),
-                progress,
-                rests: false,
-                stand: Stand::Whole,
-                done: false,
-            };
-            if let Some(id) = &upload.id {
-                self.drop_parked(id).await?;
-            }
-            Ok(upload)
-        })
-        .await
+        self.measured("upload", self.begin(claim, Progress::new(0), None)).await
+    }
+
+    /// Begins an upload that others may be watching already. With a source, an upstream brings the bytes.
+    pub(crate) async fn begin(&self, claim: Claim, progress: Arc<Progress>, source: Option<String>) -> Result<Upload> {
+        let reserved = self.hub.reserve(&self.space, claim.size.unwrap_or(0)).await?;
+        let id = claim.resume.as_deref().map(|id| self.scoped(id));
+        self.register(id.as_deref(), &progress)?;
+        let at = self.hub.fresh();
+        let upload = Upload {
+            namespace: self.clone(),
+            claim,
+            id,
+            at,
+            hash: Sha256::new(),
+            offset: 0,
+            gathered: BytesMut::new(),
+            stage: None,
+            reserved: Some(reserved),
+            progress,
+            source,
+            rests: false,
+            stand: Stand::Whole,
+            done: false,
+        };
+        if let Some(id) = &upload.id {
+            self.drop_parked(id).await?;
+        }
+        Ok(upload)
     }
 
     /// Goes on with an upload that rests.
@@ -136,6 +140,7 @@ impl Namespace {
                 stage: None,
                 reserved,
                 progress,
+                source: None,
                 rests: true,
                 stand: Stand::Unsure,
                 done: false,
@@ -370,7 +375,7 @@ impl Upload {
             }
             Place::At(at)
         };
-        let claimed = self.namespace.claim(vec![(blob, place)]).await?.pop();
+        let claimed = self.namespace.claim(vec![(blob, place)], self.source.take()).await?.pop();
         claimed.unwrap_or_else(|| Err(Error::broken("a claim had no outcome")))?;
         self.forget_id().await?;
         self.end(Ok(()));
@@ -397,7 +402,7 @@ impl Upload {
         let offset = self.offset;
         self.progress.state.send_modify(|state| {
             state.readable = if end.is_ok() { offset } else { state.readable };
-            state.end = Some(end);
+            state.end.get_or_insert(end);
         });
         self.unregister();
         self.done = true;
@@ -421,6 +426,7 @@ impl Drop for Upload {
             stage: self.stage.take(),
             reserved: self.reserved.take(),
             progress: Arc::clone(&self.progress),
+            source: self.source.take(),
             rests: self.rests,
             stand: self.stand,
             done: true,
