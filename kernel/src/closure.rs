@@ -127,6 +127,14 @@ impl Namespace {
         }
     }
 
+    /// Binds a weak name to plain bytes.
+    pub(crate) fn weak(&self, name: &Name, blob: Blob) -> Change {
+        let pointer = Pointer { keep: Retention::Weak, ..Pointer::new(blob, KindId::BYTES) };
+        let roots = self.child(Link::must(blob, KindId::BYTES)).into_iter().collect();
+        let list = vec![Binding { name: name.clone(), pointer, when: When::Always, roots, holds: false }];
+        Change::Bind { space: self.space.id, list, at: Time::now(), by: self.granted.who().to_owned() }
+    }
+
     /// What a link counts: nothing for what may be missing and for the empty blob, which always is there.
     fn child(&self, link: Link) -> Option<Child> {
         let counts = link.need == Need::Must && link.blob != Blob::EMPTY;

@@ -83,7 +83,7 @@ impl Hub {
         progress: &Arc<Progress>,
     ) -> Result<()> {
         let own = Namespace::new(self.clone(), Arc::clone(space), Granted::own());
-        let claim = Claim { size: Some(blob.size), digest: Some(blob.digest), resume: None, live: true };
+        let claim = Claim { size: Some(blob.size), digest: Some(blob.digest), live: true, ..Claim::default() };
         let mut upload = own.begin(claim, Arc::clone(progress), Some(source.to_string())).await?;
         let wrong = |error: Error| match error.meaning() {
             Meaning::Mismatch => Error::upstream(format!("the upstream sent other bytes: {}", error.text())),

@@ -21,6 +21,7 @@ mod metrics;
 mod mirror;
 mod names;
 mod namespace;
+mod pass;
 mod presence;
 mod quota;
 mod read;

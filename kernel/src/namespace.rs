@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use bytes::Bytes;
-use model::{Blob, Body, Change, Digest, Error, Outcome, Place, Result, Time};
+use model::{Blob, Body, Change, Digest, Error, Name, Outcome, Place, Result, Time};
 use sha2::{Digest as _, Sha256};
 
 use crate::hub::Hub;
@@ -20,6 +20,15 @@ use crate::space::Space;
 pub(crate) const ROW: usize = 64 << 10;
 /// The largest blob of [`Namespace::put`] and [`Namespace::read_small`].
 pub(crate) const SMALL: u64 = 16 << 20;
+
+/// How claimed bytes came.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Brought {
+    /// From the upstream that promised them.
+    pub(crate) source: Option<String>,
+    /// To be known by this weak name from the same moment on.
+    pub(crate) name: Option<Name>,
+}
 
 /// A namespace, entered by a caller.
 #[derive(Clone)]
@@ -45,6 +54,14 @@ impl Namespace {
     #[must_use]
     pub fn foreign(self) -> Self {
         Self { foreign: true, ..self }
+    }
+
+    /// Asserts a right on a name, for a protocol that must answer about rights before it looks at a request.
+    ///
+    /// # Errors
+    /// As [`Namespace::may`].
+    pub fn may_on(&self, right: Rights, name: &Name) -> Result<()> {
+        self.granted.assert_on(right, name)
     }
 
     /// Asserts a right, for a protocol that must answer about rights before it looks at a request.
@@ -182,20 +199,19 @@ impl Namespace {
         }
         let indices: Vec<usize> = wanted.iter().map(|(index, ..)| *index).collect();
         let claims = wanted.into_iter().map(|(_, blob, place)| (blob, place)).collect();
-        Ok(indices.into_iter().zip(self.claim(claims, None).await?).collect())
+        Ok(indices.into_iter().zip(self.claim(claims, Brought::default()).await?).collect())
     }
 
     /// Laws 1 and 2: leases for bytes that are durable, or that become so in the same transaction.
-    /// With a source, an upstream brought them.
-    pub(crate) async fn claim(&self, claims: Vec<(Blob, Place)>, source: Option<String>) -> Result<Vec<Result<()>>> {
+    pub(crate) async fn claim(&self, claims: Vec<(Blob, Place)>, brought: Brought) -> Result<Vec<Result<()>>> {
         if claims.is_empty() {
             return Ok(Vec::new());
         }
         let namespace = self.clone();
-        self.hub.to_the_end("claim blobs", async move { namespace.write_leases(claims, source).await }).await
+        self.hub.to_the_end("claim blobs", async move { namespace.write_leases(claims, brought).await }).await
     }
 
-    async fn write_leases(&self, claims: Vec<(Blob, Place)>, source: Option<String>) -> Result<Vec<Result<()>>> {
+    async fn write_leases(&self, claims: Vec<(Blob, Place)>, brought: Brought) -> Result<Vec<Result<()>>> {
         let (used, limit) = (Time::now(), self.space.limit.load(Relaxed));
         let placed: Vec<_> = claims
             .iter()
@@ -205,14 +221,15 @@ impl Namespace {
             })
             .collect();
         let space = self.space.id;
-        let changes = claims
-            .into_iter()
-            .map(|(blob, place)| {
-                let source = source.clone();
-                Change::Claim { space, blob, place, used, limit, aliases: Vec::new(), source }
-            })
-            .collect();
-        let outcomes = self.hub.catalog().apply(changes).await?;
+        let Brought { source, name } = brought;
+        let names = name.filter(|_| claims.len() == 1).map(|name| self.weak(&name, claims[0].0));
+        let changes = claims.into_iter().map(|(blob, place)| {
+            let source = source.clone();
+            Change::Claim { space, blob, place, used, limit, aliases: Vec::new(), source }
+        });
+        let mut outcomes = self.hub.catalog().apply(changes.chain(names).collect()).await?;
+        // The name's own: it is refused only where the claim before it was.
+        outcomes.truncate(placed.len());
         let mut spare = Vec::new();
         let mut results = Vec::with_capacity(outcomes.len());
         for ((blob, at, generation), outcome) in placed.into_iter().zip(outcomes) {

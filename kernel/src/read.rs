@@ -190,8 +190,8 @@ fn matches(digest: &Digest, hash: Sha256) -> Result<()> {
 }
 
 /// Hashes a file's span.
-pub(crate) fn hash_file(file: &std::fs::File, span: Span) -> io::Result<Sha256> {
-    let mut hash = Sha256::new();
+pub(crate) fn hash_file<H: sha2::Digest>(file: &std::fs::File, span: Span) -> io::Result<H> {
+    let mut hash = H::new();
     let mut piece = vec![0; PIECE];
     let mut at = span.offset;
     while at < span.end() {
