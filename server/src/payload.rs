@@ -11,7 +11,9 @@ use futures::StreamExt;
 use http_body::{Frame, SizeHint};
 use model::{Body, Error, Meaning, Result};
 
-use crate::pieces::Pieces;
+use crate::lane::Lane;
+use crate::pieces::{INLINE, Pieces};
+use crate::windows::Windows;
 
 /// Most bytes in a piece that is read into memory for a body. Blobs up to this size cost one hop to the pool of
 /// blocking threads. Larger pieces save little CPU and cost memory for each slow reader.
@@ -22,13 +24,47 @@ const PIECE: usize = 256 << 10;
 /// With a known length it has a `Content-Length`, and the last piece is held back until the source ended well:
 /// what is found to be wrong at the end of a stream, such as its digest, still resets the connection. Without one
 /// it is chunked (HTTP/1.1) and has no end if the source has none.
+///
+/// A file on a plain HTTP/1.1 connection is sent by the kernel from its page cache (`sendfile(2)`); everywhere else
+/// it is read in pieces. Where it is sent is found out when it is, so that protocols need not know.
 pub struct Payload {
-    pieces: Pieces,
+    source: Source,
     /// Bytes that are still to be handed out, where that is known.
     rest: Option<u64>,
     /// The last piece, until the source has ended.
     held: Option<Bytes>,
     state: State,
+}
+
+enum Source {
+    /// Nobody has asked yet.
+    Body(Body),
+    Pieces(Pieces),
+    Windows(Windows),
+}
+
+impl Source {
+    fn begin(body: Body) -> Self {
+        match (body, Lane::current()) {
+            (Body::File { file, span }, Some(lane)) if span.len > INLINE => {
+                Self::Windows(Windows::new(lane, file, span, PIECE))
+            }
+            (body, _) => Self::Pieces(Pieces::new(body, PIECE)),
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        loop {
+            match self {
+                Self::Pieces(pieces) => return pieces.poll_next_unpin(cx),
+                Self::Windows(windows) => return windows.poll_next(cx),
+                Self::Body(body) => {
+                    let body = std::mem::replace(body, Body::Bytes(Bytes::new()));
+                    *self = Self::begin(body);
+                }
+            }
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -45,14 +81,14 @@ impl Payload {
     pub fn new(body: Body, len: u64) -> Self {
         let unequal = body.size().is_some_and(|size| size != len);
         let state = if unequal { State::Unequal } else { State::Sending };
-        Self { pieces: Pieces::new(body, PIECE), rest: Some(len), held: None, state }
+        Self { source: Source::Body(body), rest: Some(len), held: None, state }
     }
 
     /// All bytes of `body`, however many they are.
     #[must_use]
     pub fn whole(body: Body) -> Self {
         let rest = body.size();
-        Self { pieces: Pieces::new(body, PIECE), rest, held: None, state: State::Sending }
+        Self { source: Source::Body(body), rest, held: None, state: State::Sending }
     }
 
     /// [`Payload::new`] as an answer's body.
@@ -86,7 +122,7 @@ impl Payload {
             State::Over => return Poll::Ready(None),
         }
         loop {
-            let piece = ready!(self.pieces.poll_next_unpin(cx));
+            let piece = ready!(self.source.poll_next(cx));
             if let Some(now) = self.take(piece) {
                 return Poll::Ready(now);
             }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::io::IoSliceMut;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -10,7 +11,12 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use model::{Body, Chunks, Error, Result, Span};
 use rustix::buffer::spare_capacity;
+use rustix::io::ReadWriteFlags;
 use tokio::task::{JoinHandle, spawn_blocking};
+
+/// Most bytes that are read at once where they are asked for, if they are in the page cache: copying them is cheaper
+/// than going to another thread and back, and holds up no one.
+pub(crate) const INLINE: u64 = 64 << 10;
 
 /// A Body in pieces of bounded size, none empty. Ends after the first error.
 ///
@@ -89,6 +95,9 @@ struct Ahead {
 impl Ahead {
     fn poll_next(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Option<Result<Bytes>>> {
         if self.running.is_none() {
+            if let Some(bytes) = self.inline(most) {
+                return Poll::Ready(Some(Ok(bytes)));
+            }
             self.start(most);
         }
         let Some(running) = &mut self.running else { return Poll::Ready(None) };
@@ -97,6 +106,21 @@ impl Ahead {
         let piece = read.unwrap_or_else(|cause| Err(Error::broken("a read did not finish").because(cause)));
         self.start(most);
         Poll::Ready(Some(piece))
+    }
+
+    /// All of it, if it is little and there.
+    fn inline(&mut self, most: usize) -> Option<Bytes> {
+        let Span { offset, len } = self.rest;
+        if len == 0 || len > INLINE.min(most as u64) {
+            return None;
+        }
+        let mut bytes = vec![0; len as usize];
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        let read = rustix::io::preadv2(&self.file, &mut parts, offset, ReadWriteFlags::NOWAIT).ok()?;
+        (read as u64 == len).then(|| {
+            self.rest.len = 0;
+            bytes.into()
+        })
     }
 
     fn start(&mut self, most: usize) {
