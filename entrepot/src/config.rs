@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bytesize::Size;
 use crate::listen::Plan as Listen;
+use crate::registry::Registry;
 
 /// All of it. Without a file: data under `./data`, one namespace `main`, one listener on 127.0.0.1:9090.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -30,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) namespaces: BTreeMap<String, Namespace>,
     /// REAPI instance names that are not the names of namespaces.
     pub(crate) instances: BTreeMap<String, String>,
+    /// The registry of images.
+    pub(crate) registry: Registry,
     /// Where to listen.
     pub(crate) listen: Vec<Listen>,
 }
@@ -101,6 +104,7 @@ impl Default for Config {
             store: Store::default(),
             namespaces: BTreeMap::from([("main".into(), Namespace::default())]),
             instances: BTreeMap::new(),
+            registry: Registry::default(),
             listen: vec![Listen::default()],
         }
     }
@@ -187,6 +191,11 @@ impl Config {
                 bail!("instances.{instance:?} names the namespace {namespace:?}, which is not in [namespaces]");
             }
         }
+        let namespace = &self.registry.namespace;
+        if !self.namespaces.contains_key(namespace) {
+            bail!("registry.namespace names {namespace:?}, which is not in [namespaces]");
+        }
+        self.registry.settings()?;
         for listen in &self.listen {
             listen.check()?;
         }
@@ -202,7 +211,7 @@ impl Config {
             cached: self.store.cached,
             parked: Duration::from_secs(self.store.parked_hours.saturating_mul(3600)),
             journal: Duration::from_secs(self.store.journal_days.saturating_mul(day)),
-            upstreams: Vec::new(),
+            ..Settings::default()
         }
     }
 

@@ -13,7 +13,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 use kernel::{Grant, Rights};
 
 use crate::config::{Config, Format};
-use crate::listen::Plan;
+use crate::listen::{Plan, Spoken};
 use crate::serve::{self, Serving};
 use crate::{log, run};
 
@@ -148,6 +148,7 @@ fn serving(options: Options) -> Serving {
         anonymous: Some(if certified { Vec::new() } else { rights.clone() }),
         certified: Some(rights),
         tokens: Some(false),
+        protocols: Some(vec![Spoken::Reapi]),
         pull_only: !options.enable_push,
         index_only: options.index_only,
         ..Plan::default()

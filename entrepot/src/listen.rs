@@ -1,5 +1,6 @@
 //! A listener as data: in the configuration, and on its way from a guest to the owner of the data directory.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use kernel::{Grant, Hub};
 use serde::{Deserialize, Serialize};
-use server::{Access, Htpasswd, Listener, Material, Pem, Proxies, Server, Tls};
+use server::{Access, Htpasswd, Listener, Material, Pem, Protocol, Proxies, Server, Tls};
 
 use crate::config::default_anonymous;
 
@@ -48,6 +49,25 @@ pub(crate) struct Plan {
     pub(crate) pull_only: bool,
     /// Only the index of artifacts: the bytes are elsewhere.
     pub(crate) index_only: bool,
+    /// Which protocols are spoken here; all where nothing is said.
+    pub(crate) protocols: Option<Vec<Spoken>>,
+}
+
+/// A protocol of a listener.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Spoken {
+    /// The remote execution APIs' content store, action cache and assets: BuildStream 2, Bazel.
+    Reapi,
+    /// A registry of images: docker, podman, containerd.
+    Oci,
+}
+
+/// What the protocols of all listeners share.
+#[derive(Clone, Debug)]
+pub(crate) struct Wiring {
+    pub(crate) instances: BTreeMap<String, String>,
+    pub(crate) registry: oci::Settings,
 }
 
 /// The PEM texts of a plan: read by the process that may read the files.
@@ -135,22 +155,34 @@ impl Plan {
         }))
     }
 
+    fn speaks(&self, protocol: Spoken) -> bool {
+        self.protocols.as_ref().is_none_or(|list| list.contains(&protocol))
+    }
+
     /// Makes the listener. `tls` is ready already, so that a bad file is told before anything listens.
     pub(crate) fn open(
         &self,
         hub: &Hub,
         server: &Server,
-        instances: &std::collections::BTreeMap<String, String>,
+        wiring: &Wiring,
         socket: TcpListener,
         tls: Option<Arc<Tls>>,
     ) -> anyhow::Result<Listener> {
         let settings = reapi::Settings {
-            instances: instances.clone(),
+            instances: wiring.instances.clone(),
             push: !self.pull_only,
             index_only: self.index_only,
             ..reapi::Settings::default()
         };
-        let protocols = crate::directory::protocols(settings);
+        let registry = oci::Settings { read_only: self.pull_only, ..wiring.registry.clone() };
+        let mut protocols: Vec<Arc<dyn Protocol>> = Vec::new();
+        if self.speaks(Spoken::Reapi) {
+            protocols.push(Arc::new(reapi::Reapi::new(settings)));
+        }
+        // An index of artifacts has no bytes to make images of.
+        if self.speaks(Spoken::Oci) && !self.index_only {
+            protocols.push(Arc::new(oci::Oci::new(registry)));
+        }
         Ok(Listener {
             name: self.name().into(),
             socket,

@@ -9,6 +9,7 @@ mod directory;
 mod dropin;
 mod listen;
 mod log;
+mod registry;
 mod serve;
 
 use std::process::ExitCode;

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{self, Command};
 use crate::config::Config;
 use crate::directory::Directory;
-use crate::listen::{Plan, Texts};
+use crate::listen::{Plan, Texts, Wiring};
 
 /// How often a guest looks whether its TLS files changed.
 const WATCH: Duration = Duration::from_secs(1);
@@ -201,12 +201,13 @@ async fn own(
     let directory = Directory::open(&config.data, lock, config.settings()).await?;
     let hub = directory.hub.clone();
     let default = hub.limit("main").unwrap_or(u64::MAX);
+    let wiring = Arc::new(Wiring { instances: config.instances.clone(), registry: config.registry.settings()? });
     let quotas = Arc::new(Quotas { hub: hub.clone(), default, asked: Mutex::default() });
     quotas.set(0, quota);
     let server = Server::new(Arc::new(hub.clone()), config.limits(), |registry| hub.register_metrics(registry));
     let door = Door::open(&config.data, Admission { group: config.guests })?;
     for Bound { plan, socket, tls } in bound {
-        let listener = plan.open(&hub, &server, &config.instances, socket, tls)?;
+        let listener = plan.open(&hub, &server, &wiring, socket, tls)?;
         let serving = server.serve(listener, &CancellationToken::new());
         hub.spawn("listener", async move {
             if let Err(error) = serving.await {
@@ -225,9 +226,10 @@ async fn own(
             guest = door.next::<Message>() => {
                 guests += 1;
                 let (hub, server, quotas) = (hub.clone(), server.clone(), Arc::clone(&quotas));
+                let wiring = Arc::clone(&wiring);
                 let guest = guest.context("the door for guests failed")?;
                 hub.clone().spawn("guest", async move {
-                    entertain(&hub, &server, &quotas, guests, guest).await;
+                    entertain((&hub, &server, &wiring), &quotas, guests, guest).await;
                 });
             }
         }
@@ -241,7 +243,12 @@ async fn own(
 }
 
 /// Serves a guest until it leaves.
-async fn entertain(hub: &Hub, server: &Server, quotas: &Quotas, number: u64, guest: Guest<Message>) {
+async fn entertain(
+    (hub, server, wiring): (&Hub, &Server, &Wiring),
+    quotas: &Quotas,
+    number: u64,
+    guest: Guest<Message>,
+) {
     let Guest { message, mut descriptors, mut line } = guest;
     let done = match (message, descriptors.pop()) {
         (Message::Run(command), Some(output)) => {
@@ -250,7 +257,8 @@ async fn entertain(hub: &Hub, server: &Server, quotas: &Quotas, number: u64, gue
         }
         (Message::Listen { plan, texts, quota, instances }, Some(socket)) => {
             quotas.set(number, quota);
-            let served = host(hub, server, &plan, texts, &instances, TcpListener::from(socket), &mut line).await;
+            let wiring = Wiring { instances, ..wiring.clone() };
+            let served = host((hub, server, &wiring), &plan, texts, TcpListener::from(socket), &mut line).await;
             quotas.set(number, None);
             match served {
                 Ok(()) => Ok(()),
@@ -266,16 +274,14 @@ async fn entertain(hub: &Hub, server: &Server, quotas: &Quotas, number: u64, gue
 
 /// Serves a guest's socket until it leaves or we end.
 async fn host(
-    hub: &Hub,
-    server: &Server,
+    (hub, server, wiring): (&Hub, &Server, &Wiring),
     plan: &Plan,
     texts: Option<Texts>,
-    instances: &BTreeMap<String, String>,
     socket: TcpListener,
     line: &mut Owner,
 ) -> anyhow::Result<()> {
     let tls = texts.map(|texts| Tls::open(texts.material())).transpose()?.map(Arc::new);
-    let listener = plan.open(hub, server, instances, socket, tls.clone())?;
+    let listener = plan.open(hub, server, wiring, socket, tls.clone())?;
     let left = CancellationToken::new();
     let _stop = left.clone().drop_guard();
     let mut serving = Box::pin(server.serve(listener, &left));

@@ -16,7 +16,7 @@ pub use kinds::{INDEX, MANIFEST, MIRRORED, SPARSE, kinds};
 pub use manifest::{Descriptor, Form, LIMIT, Manifest};
 pub use media::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, accepted, is_index, is_nondistributable};
 pub use name::{
-    Entry, Item, at_time, blob, history, history_of, manifest, marker, prefix, referrer, referrers, tag, tags,
+    Entry, Item, at_time, blob, history, history_of, manifest, marker, prefix, referrer, referrers, split, tag, tags,
 };
 pub use platform::Platform;
 pub use reference::{Reference, Target, is_host, is_repository, is_tag};

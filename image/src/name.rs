@@ -97,6 +97,19 @@ pub fn prefix(repository: &str, mark: &str) -> String {
     format!("{ROOT}{repository}{mark}")
 }
 
+/// The repository, the mark and what follows it; `None` for what is no name of a repository.
+#[must_use]
+pub fn split(name: &str) -> Option<(&str, char, &str)> {
+    let rest = name.strip_prefix(ROOT)?;
+    // A host's port has a colon too, and only there a slash follows.
+    let from = match rest.split_once('/') {
+        Some((first, _)) if crate::is_host(first) => first.len(),
+        _ => 0,
+    };
+    let at = from + rest[from..].find(['!', ':', '@', '^', '~'])?;
+    Some((&rest[..at], char::from(rest.as_bytes()[at]), &rest[at + 1..]))
+}
+
 /// What a name is, of those that an upstream can know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
@@ -119,18 +132,11 @@ impl Entry {
     /// Takes a name apart; `None` for one that is no blob, manifest or tag of a repository.
     #[must_use]
     pub fn read(name: &Name) -> Option<Self> {
-        let rest = name.as_str().strip_prefix(ROOT)?;
-        // A host's port has a colon too, and only there a slash follows.
-        let (port, from) = match rest.split_once('/') {
-            Some((first, _)) if crate::is_host(first) => (first.len(), first.len()),
-            _ => (0, 0),
-        };
-        let at = port + rest[from..].find(['!', ':', '@', '^', '~'])?;
-        let (repository, item) = (&rest[..at], &rest[at + 1..]);
-        let item = match rest.as_bytes()[at] {
-            b'!' => Item::Blob(item.parse().ok()?),
-            b'@' => Item::Manifest(Target::Digest(item.parse().ok()?)),
-            b':' => Item::Manifest(Target::Tag(item.into())),
+        let (repository, mark, item) = split(name.as_str())?;
+        let item = match mark {
+            '!' => Item::Blob(item.parse().ok()?),
+            '@' => Item::Manifest(Target::Digest(item.parse().ok()?)),
+            ':' => Item::Manifest(Target::Tag(item.into())),
             _ => return None,
         };
         Some(Self { repository: repository.into(), item })

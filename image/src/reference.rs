@@ -56,7 +56,8 @@ pub fn is_host(component: &str) -> bool {
         None => (component, None),
     };
     let label = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    let named = !host.is_empty() && host.bytes().all(label) && host.len() <= LONGEST;
+    let labels = |host: &str| host.split('.').all(|part| !part.is_empty());
+    let named = host.len() <= LONGEST && host.bytes().all(label) && labels(host);
     let ported = port.is_none_or(|port| port.parse::<u16>().is_ok());
     named && ported && (host == "localhost" || host.contains('.') || port.is_some())
 }

@@ -282,6 +282,27 @@ impl Namespace {
         .await
     }
 
+    /// Makes a blob of this namespace stay as if its bytes had been brought here: an upstream that has it too is not
+    /// relied on any more.
+    ///
+    /// # Errors
+    /// `Incomplete` when the bytes are not here, `Full`.
+    pub async fn keep(&self, blob: Blob) -> Result<()> {
+        self.granted.assert(Rights::WRITE)?;
+        self.measured("keep", async {
+            let row = self.hub.catalog().leases(self.space.id, vec![blob.digest], false).await?.pop().flatten();
+            match row {
+                _ if blob == Blob::EMPTY => Ok(()),
+                Some(row) if row.held && row.here && row.blob == blob => match row.source {
+                    Some(_) => self.hold(blob).await,
+                    None => Ok(()),
+                },
+                _ => Err(Error::incomplete(vec![blob.digest])),
+            }
+        })
+        .await
+    }
+
     /// A lease on a blob that another namespace has.
     async fn hold(&self, blob: Blob) -> Result<()> {
         if blob == Blob::EMPTY {

@@ -40,6 +40,12 @@ impl Rights {
         ("admin", Self::ADMIN),
     ];
 
+    /// Those that are in both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// True when all of `other` are in here.
     #[must_use]
     pub const fn has(self, other: Self) -> bool {

@@ -254,11 +254,27 @@ impl Upload {
     /// When the caller may not write the name.
     pub fn expect(mut self, known: Claim) -> Result<Self> {
         self.namespace.may_name(&known)?;
-        self.claim.digest = known.digest.or(self.claim.digest);
+        if known.digest.is_some() || known.sha512.is_some() {
+            (self.claim.digest, self.claim.sha512) = (known.digest, known.sha512);
+        }
         self.claim.size = known.size.or(self.claim.size);
-        self.claim.sha512 = known.sha512.or(self.claim.sha512);
         self.claim.name = known.name.or(self.claim.name.take());
         Ok(self)
+    }
+
+    /// Gives it up: it rests nowhere any more, and its bytes are gone.
+    ///
+    /// # Errors
+    /// When the catalog or the store fails.
+    pub async fn abandon(mut self) -> Result<()> {
+        let hub = self.namespace.hub.clone();
+        let work = async move {
+            self.stand = Stand::Over;
+            let gone = self.vanish().await;
+            self.left();
+            gone
+        };
+        hub.to_the_end("give an upload up", work).await
     }
 
     /// Lets it wait for its next part: in memory for a short while, then it rests. What it has taken since it last

@@ -67,8 +67,8 @@ impl Health {
         let service = HealthServer::new(Services { health: self.clone(), names: services });
         let grpc = tonic::service::Routes::new(service).into_axum_router();
         [
-            Owned { owner: "health", prefixes: PROBES, routes },
-            Owned { owner: "health", prefixes: &[SERVICE], routes: grpc },
+            Owned { owner: "health", prefixes: PROBES, routes, protocol: None },
+            Owned { owner: "health", prefixes: &[SERVICE], routes: grpc, protocol: None },
         ]
     }
 }
