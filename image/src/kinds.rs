@@ -12,7 +12,7 @@ use crate::manifest::{LIMIT, Manifest};
 pub const MANIFEST: KindId = KindId(0x0201);
 /// An index whose manifests must be there, with all that they need.
 pub const INDEX: KindId = KindId(0x0202);
-/// An index whose manifests may be there.
+/// A manifest or index of which any part may be elsewhere.
 pub const SPARSE: KindId = KindId(0x0203);
 /// An index of an upstream: its manifests are promised, and come when somebody asks for them.
 pub const MIRRORED: KindId = KindId(0x0204);
@@ -48,7 +48,14 @@ impl Kind for Document {
                 manifest.blobs().filter_map(|blob| link(blob, KindId::BYTES, Need::Must)).chain(may).collect()
             }
             INDEX => manifest.manifests.iter().filter_map(|child| link(child, node(child), Need::Must)).collect(),
-            SPARSE => manifest.manifests.iter().filter_map(|child| link(child, node(child), Need::May)).collect(),
+            SPARSE => {
+                let blobs = manifest
+                    .config
+                    .iter()
+                    .chain(&manifest.layers)
+                    .filter_map(|blob| link(blob, KindId::BYTES, Need::May));
+                blobs.chain(manifest.manifests.iter().filter_map(|child| link(child, node(child), Need::May))).collect()
+            }
             _ => manifest.manifests.iter().filter_map(|child| link(child, KindId::BYTES, Need::Must)).collect(),
         };
         links.extend(manifest.subject.iter().filter_map(|subject| link(subject, KindId::BYTES, Need::May)));

@@ -38,7 +38,7 @@ pub(crate) async fn get(call: &Call, head: &Parts, name: &str, target: &Target) 
     let wanted = |repository: &str| name_of(repository, target);
     let digest_for = |row: &NameRow| match target {
         Target::Digest(digest) => digest.clone(),
-        Target::Tag(_) => row.pointer.blob.digest.into(),
+        Target::Tag(_) => noted(row).1.unwrap_or_else(|| row.pointer.blob.digest.into()),
     };
     if head.method == Method::HEAD {
         let found = place::find(call, name, wanted, |place, name| async move { place.space.find(&name).await });
@@ -58,11 +58,21 @@ pub(crate) async fn get(call: &Call, head: &Parts, name: &str, target: &Target) 
     Ok(described(Response::new(Body::from(bytes)), &row, &digest))
 }
 
+/// What the note of a manifest's name says: its media type, and in a second line the digest that it was pushed by,
+/// where that is not its SHA-256.
+fn noted(row: &NameRow) -> (&[u8], Option<ContentDigest>) {
+    let note = &row.pointer.note[..];
+    match note.iter().position(|byte| *byte == b'\n') {
+        Some(end) => (&note[..end], str::from_utf8(&note[end + 1..]).ok().and_then(|digest| digest.parse().ok())),
+        None => (note, None),
+    }
+}
+
 /// The headers of a manifest, from which clients make its descriptor.
 fn described(mut response: Response, row: &NameRow, digest: &ContentDigest) -> Response {
     let headers = response.headers_mut();
     version(headers);
-    let written = HeaderValue::from_bytes(&row.pointer.note).ok().filter(|written| !written.is_empty());
+    let written = HeaderValue::from_bytes(noted(row).0).ok().filter(|written| !written.is_empty());
     let known = if row.pointer.kind == image::MANIFEST { image::OCI_MANIFEST } else { image::OCI_INDEX };
     headers.insert(header::CONTENT_TYPE, written.unwrap_or(HeaderValue::from_static(known)));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(row.pointer.blob.size));

@@ -23,13 +23,15 @@ pub(crate) struct Needs {
 /// `Incomplete`, `Malformed` when a size is not the blob's.
 pub(crate) async fn look(call: &Call, place: &Place, manifest: &Manifest) -> Result<Needs> {
     let mut also = Vec::new();
+    let mut whole = true;
     let kind = match manifest.form {
         Form::Image => {
             let wanted: Vec<&Descriptor> = manifest.blobs().collect();
             for (descriptor, row) in found(place, &wanted, |one| place.blob(&one.digest)).await? {
-                let row = row.ok_or_else(|| missing(descriptor))?;
-                if descriptor.digest.sha256().is_none() {
-                    also.push(Link::must(row.pointer.blob, KindId::BYTES));
+                match row {
+                    Some(row) => also.push(Link::must(row.pointer.blob, KindId::BYTES)),
+                    None if call.settings.sparse => whole = false,
+                    None => return Err(missing(descriptor)),
                 }
             }
             image::MANIFEST
@@ -44,13 +46,18 @@ pub(crate) async fn look(call: &Call, place: &Place, manifest: &Manifest) -> Res
                         also.push(Link::must(row.pointer.blob, row.pointer.kind));
                         also.extend(row.pointer.also.iter().filter(|link| link.need == Need::Must));
                     }
-                    None if call.settings.sparse => {}
+                    None if call.settings.sparse => whole = false,
                     None => return Err(missing(descriptor)),
                 }
             }
-            if call.settings.sparse { image::SPARSE } else { image::INDEX }
+            image::INDEX
         }
     };
+    let kind = if whole { kind } else { image::SPARSE };
+    if whole && manifest.form == Form::Image && manifest.blobs().all(|blob| blob.digest.sha256().is_some()) {
+        // Its bytes link to all of them by the digest that the kernel knows.
+        also.clear();
+    }
     also.sort_unstable();
     also.dedup();
     Ok(Needs { kind, also })

@@ -91,7 +91,11 @@ struct Push<'a> {
 
 impl Push<'_> {
     fn pointer(&self, keep: Retention) -> Pointer {
-        let note = Bytes::copy_from_slice(self.manifest.media_type.as_bytes());
+        let mut note = self.manifest.media_type.clone();
+        if self.digest.sha256().is_none() {
+            note = format!("{note}\n{}", self.digest);
+        }
+        let note = Bytes::from(note);
         Pointer { note, also: self.needs.also.clone(), keep, ..Pointer::new(self.blob, self.needs.kind) }
     }
 
