@@ -66,6 +66,8 @@ pub(crate) struct Limits {
     pub(crate) connections: usize,
     /// Requests at once.
     pub(crate) requests: usize,
+    /// Bytes of files in memory on their way out.
+    pub(crate) in_flight: Size,
     /// Seconds that running requests get at the end.
     pub(crate) drain_seconds: u64,
 }
@@ -127,7 +129,12 @@ impl Default for Log {
 impl Default for Limits {
     fn default() -> Self {
         let limits = server::Limits::default();
-        Self { connections: limits.connections, requests: limits.requests, drain_seconds: limits.drain.as_secs() }
+        Self {
+            connections: limits.connections,
+            requests: limits.requests,
+            in_flight: Size(limits.in_flight as u64),
+            drain_seconds: limits.drain.as_secs(),
+        }
     }
 }
 
@@ -219,6 +226,7 @@ impl Config {
         server::Limits {
             connections: self.limits.connections,
             requests: self.limits.requests,
+            in_flight: usize::try_from(self.limits.in_flight.0).unwrap_or(usize::MAX),
             drain: Duration::from_secs(self.limits.drain_seconds),
             ..server::Limits::default()
         }
