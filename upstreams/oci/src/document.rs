@@ -1,0 +1,58 @@
+//! Small bodies, read whole: bounded in size and time.
+
+use std::io::Read;
+
+use bytes::{Bytes, BytesMut};
+use model::{Error, Result};
+use tokio::time::{Instant, timeout};
+
+use crate::failure;
+use crate::pace::Pace;
+use crate::registry::Reply;
+
+/// Error bodies are looked at up to here.
+const ERRORS: u64 = 64 << 10;
+
+/// Reads the body of an answer.
+///
+/// # Errors
+/// `Upstream` when it is too long, too slow, or breaks off.
+pub(crate) async fn read(reply: Reply, limit: u64, pace: &Pace, what: &str) -> Result<Bytes> {
+    let Reply { mut response, host } = reply;
+    let too_long = || failure::wrong(&host, what, format!("it has more than {limit} bytes"));
+    let announced = response.content_length();
+    if announced.is_some_and(|length| length > limit) {
+        return Err(too_long());
+    }
+    let slow = || Error::upstream(format!("{host} sends {what} too slowly"));
+    let end = Instant::now() + pace.document();
+    let mut body = BytesMut::new();
+    loop {
+        let left = end.saturating_duration_since(Instant::now()).min(pace.read());
+        let piece = timeout(left, response.chunk()).await.map_err(|_| slow())?;
+        let Some(piece) = piece.map_err(|cause| failure::unreachable(&host, cause))? else { break };
+        if (body.len() + piece.len()) as u64 > limit {
+            return Err(too_long());
+        }
+        body.extend_from_slice(&piece);
+    }
+    if announced.is_some_and(|length| length != body.len() as u64) {
+        return Err(failure::wrong(&host, what, "it breaks off"));
+    }
+    Ok(body.freeze())
+}
+
+/// Turns an answer that is no success into what it means; `Ok` when it means that the thing is not there.
+pub(crate) async fn refusal(reply: Reply, pace: &Pace, what: &str) -> Result<()> {
+    let (host, status, headers) = (reply.host.clone(), reply.response.status(), reply.response.headers().clone());
+    // Whether the text of the refusal can be read does not change it.
+    let body = read(reply, ERRORS, pace, what).await.unwrap_or_default();
+    failure::refusal(&host, what, status, &headers, &body)
+}
+
+/// Unpacks gzip, up to a bound.
+pub(crate) fn gunzip(packed: &[u8], limit: u64) -> Option<Bytes> {
+    let mut plain = Vec::new();
+    flate2::read::MultiGzDecoder::new(packed).take(limit + 1).read_to_end(&mut plain).ok()?;
+    (plain.len() as u64 <= limit).then(|| plain.into())
+}
