@@ -3,15 +3,52 @@
 use std::io::Read;
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use model::{Error, Result};
 use tokio::time::{Instant, timeout};
 
 use crate::failure;
 use crate::pace::Pace;
-use crate::registry::Reply;
+use crate::registry::{Ask, Registry, Reply};
 
 /// Error bodies are looked at up to here.
 const ERRORS: u64 = 64 << 10;
+
+/// A small body, and what came with it.
+#[derive(Debug)]
+pub(crate) struct Document {
+    /// Who sent it.
+    pub(crate) host: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) bytes: Bytes,
+}
+
+impl Document {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+impl Registry {
+    /// Asks for a document; `None` when it is not there. One whose body breaks off is asked for once more.
+    pub(crate) async fn document(&self, ask: &Ask, limit: u64, what: &str) -> Result<Option<Document>> {
+        let pace = &self.site.pace;
+        let mut first = true;
+        loop {
+            let reply = self.send(ask).await?;
+            if !reply.response.status().is_success() {
+                refusal(reply, pace, what).await?;
+                return Ok(None);
+            }
+            let (host, headers) = (reply.host.clone(), reply.response.headers().clone());
+            match read(reply, limit, pace, what).await {
+                Ok(bytes) => return Ok(Some(Document { host, headers, bytes })),
+                Err(error) if !std::mem::take(&mut first) => return Err(error),
+                Err(_) => {}
+            }
+        }
+    }
+}
 
 /// Reads the body of an answer.
 ///

@@ -85,6 +85,13 @@ fn limited(host: &str, headers: &HeaderMap) -> Error {
     )
 }
 
+/// True where trying again would find the same certificate. The TLS library's own error is wrapped too often to be
+/// reached by its type; its name is in the text.
+pub(crate) fn is_untrusted(cause: &reqwest::Error) -> bool {
+    let text = format!("{cause:?}");
+    text.contains("InvalidCertificate") || text.contains("UnknownIssuer")
+}
+
 /// No answer at all.
 pub(crate) fn unreachable(host: &str, cause: reqwest::Error) -> Error {
     let cause = cause.without_url();
@@ -95,9 +102,8 @@ pub(crate) fn unreachable(host: &str, cause: reqwest::Error) -> Error {
         }
         source = error.source();
     }
-    let text = format!("{cause:?}");
     let text = match () {
-        () if text.contains("InvalidCertificate") || text.contains("UnknownIssuer") => {
+        () if is_untrusted(&cause) => {
             format!("{host} shows a certificate that is not trusted: give its authority as `ca` of the upstream")
         }
         () if cause.is_timeout() => format!("{host} does not answer in time: is it up, and is a proxy needed?"),

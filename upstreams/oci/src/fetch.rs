@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::stream;
 use http::{HeaderValue, Method, StatusCode, header};
 use image::{ContentDigest, Item, LIMIT, Target};
-use model::{Blob, Body, Error, Result};
+use model::{Blob, Body, Error, Meaning, Result};
 use reqwest::Response;
 use tokio::time::{Duration, Instant, sleep, timeout};
 
@@ -25,15 +25,18 @@ impl Registry {
         if blob == Blob::EMPTY {
             return Ok(Some(Body::Bytes(Bytes::new())));
         }
+        let mut failed = None;
         for ask in self.places(item, blob) {
             let mut pull = Pull::new(self.clone(), ask, blob);
-            if pull.open().await? {
-                let chunks =
-                    stream::try_unfold(pull, async |mut pull| Ok(pull.next().await?.map(|piece| (piece, pull))));
-                return Ok(Some(Body::Stream { size: Some(blob.size), chunks: Box::pin(chunks) }));
+            match pull.open().await {
+                Ok(true) => return Ok(Some(pull.body(blob.size))),
+                Ok(false) => {}
+                Err(error) if matches!(error.meaning(), Meaning::Busy(_)) => return Err(error),
+                // Some refuse to look for a blob among manifests: it may be at the other place all the same.
+                Err(error) => failed = Some(error),
             }
         }
-        Ok(None)
+        failed.map_or(Ok(None), Err)
     }
 
     /// Where a blob may be: what its name says; below a name that only links to it, a small one may be a manifest.
@@ -62,7 +65,7 @@ struct Pull {
     at: u64,
     /// Bytes that come once more and are left out.
     skip: u64,
-    body: Option<Response>,
+    from: Option<Response>,
     /// Who sends it.
     host: String,
     meter: Meter,
@@ -75,7 +78,12 @@ impl Pull {
     fn new(registry: Registry, ask: Ask, blob: Blob) -> Self {
         let what = format!("{}@sha256:{}", registry.path, blob.digest);
         let (host, meter) = (registry.host(), registry.site.pace.meter());
-        Self { registry, ask, blob, what, at: 0, skip: 0, body: None, host, meter, continuations: 0, idle: (0, 0) }
+        Self { registry, ask, blob, what, at: 0, skip: 0, from: None, host, meter, continuations: 0, idle: (0, 0) }
+    }
+
+    fn body(self, size: u64) -> Body {
+        let chunks = stream::try_unfold(self, async |mut pull| Ok(pull.next().await?.map(|piece| (piece, pull))));
+        Body::Stream { size: Some(size), chunks: Box::pin(chunks) }
     }
 
     /// Asks for the bytes from where we are; false when the blob is not there.
@@ -106,7 +114,7 @@ impl Pull {
             let length = reply.response.content_length().unwrap_or_default();
             return Err(self.wrong(&format!("it has {length} bytes to send, not {rest}")));
         }
-        self.body = Some(reply.response);
+        self.from = Some(reply.response);
         Ok(true)
     }
 
@@ -131,7 +139,7 @@ impl Pull {
     /// The next bytes; `None` after the last.
     async fn next(&mut self) -> Result<Option<Bytes>> {
         loop {
-            let Some(body) = &mut self.body else {
+            let Some(body) = &mut self.from else {
                 self.go_on().await?;
                 continue;
             };
@@ -163,7 +171,7 @@ impl Pull {
                 Ok(Err(cause)) => failure::unreachable(&self.host, cause),
                 Err(_) => Error::upstream(format!("{} stops in the middle of {}", self.host, self.what)),
             };
-            self.body = None;
+            self.from = None;
             self.may_go_on(broken)?;
         }
     }

@@ -244,10 +244,10 @@ impl Registry {
             }
             Ok(Err(cause)) => {
                 watch.fails(url, if cause.is_timeout() { "it takes too long" } else { "the connection failed" });
-                // A name that does not exist or a certificate that is not trusted does not get better in seconds, but
-                // a connection that was closed under us does.
+                let trusted = !failure::is_untrusted(&cause);
                 let error = failure::unreachable(&host(url), cause);
-                let again = !matches!(error.meaning(), model::Meaning::Denied);
+                // A certificate that is not trusted, or a network that is refused, is so a second later, too.
+                let again = trusted && !matches!(error.meaning(), model::Meaning::Denied);
                 Err(Failed { error, again })
             }
             Err(_) => {

@@ -7,7 +7,7 @@ use model::{Blob, Digest, Error, Found, KindId, Name, Pointer, Resolved, Result,
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256, Sha512};
 
-use crate::document;
+use crate::document::{self, Document};
 use crate::failure;
 use crate::registry::{Ask, Registry, Reply};
 
@@ -85,21 +85,18 @@ impl Registry {
     async fn manifest(&self, entry: &Entry, target: &Target) -> Result<Option<Found>> {
         let separator = if matches!(target, Target::Tag(_)) { ':' } else { '@' };
         let what = format!("{}{separator}{target}", self.path);
-        let reply = self.send(&self.ask_manifest(Method::GET, &target.to_string())).await?;
-        if !reply.response.status().is_success() {
-            document::refusal(reply, &self.site.pace, &what).await?;
-            return Ok(None);
-        }
-        let host = reply.host.clone();
-        let wrong = |how: &str| failure::wrong(&host, &what, how);
-        let media_type = reply.header("content-type").map(ToOwned::to_owned);
-        let told = reply.header(DIGEST).and_then(|text| text.trim().parse::<ContentDigest>().ok());
-        let packed = encoding(&reply);
+        let ask = self.ask_manifest(Method::GET, &target.to_string());
+        let Some(document) = self.document(&ask, LIMIT, &what).await? else { return Ok(None) };
+        let host = &document.host;
+        let wrong = |how: &str| failure::wrong(host, &what, how);
+        let media_type = document.header("content-type");
+        let told = document.header(DIGEST).and_then(|text| text.trim().parse::<ContentDigest>().ok());
+        let packed = is_packed(&document);
         let wanted = match target {
             Target::Digest(digest) => Some(digest.clone()),
             Target::Tag(_) => told.clone(),
         };
-        let mut bytes = document::read(reply, LIMIT, &self.site.pace, &what).await?;
+        let mut bytes = document.bytes.clone();
         // Some pack although we ask for what it is; what was not meant to be unpacked has the right digest as it is.
         if packed && !wanted.as_ref().is_some_and(|wanted| is(wanted, &bytes)) {
             let plain =
@@ -117,7 +114,7 @@ impl Registry {
         if told.is_some_and(|told| !is(&told, &bytes)) {
             return Err(wrong("the bytes are not those of the digest that it names"));
         }
-        let manifest = self.read(&bytes, media_type.as_deref(), &what, &host)?;
+        let manifest = self.read(&bytes, media_type, &what, host)?;
         self.filter(&manifest, &what).await?;
         Ok(Some(Found::Points(resolved(entry, target, &manifest, bytes)?)))
     }
@@ -176,23 +173,12 @@ impl Registry {
     /// A small blob with all its bytes, checked.
     async fn small(&self, digest: &ContentDigest) -> Result<Option<Bytes>> {
         let what = format!("{}@{digest}", self.path);
-        let reply = self.send(&Ask::new(Method::GET, self.url("blobs", &digest.to_string()))).await?;
-        if !reply.response.status().is_success() {
-            document::refusal(reply, &self.site.pace, &what).await?;
-            return Ok(None);
+        let ask = Ask::new(Method::GET, self.url("blobs", &digest.to_string()));
+        let Some(document) = self.document(&ask, LIMIT, &what).await? else { return Ok(None) };
+        if !is(digest, &document.bytes) {
+            return Err(failure::wrong(&document.host, &what, "the bytes have another digest"));
         }
-        let host = reply.host.clone();
-        if reply.response.content_length().is_some_and(|length| length > LIMIT) {
-            return Err(Error::unsupported(format!(
-                "{what} is too large to be known by its {} at once: pull the image that it belongs to",
-                digest.algorithm().as_str()
-            )));
-        }
-        let bytes = document::read(reply, LIMIT, &self.site.pace, &what).await?;
-        if !is(digest, &bytes) {
-            return Err(failure::wrong(&host, &what, "the bytes have another digest"));
-        }
-        Ok(Some(bytes))
+        Ok(Some(document.bytes))
     }
 
     /// A blob: that it is there, and its size.
@@ -203,12 +189,17 @@ impl Registry {
             }
             Found::Points(Resolved { pointer: weak(blob, KindId::BYTES, Bytes::new()), bytes, beside: Vec::new() })
         };
-        if let Some(sha256) = digest.sha256() {
-            match self.size(digest).await? {
-                Size::Known(size) => return Ok(Some(points(Blob { digest: sha256, size }, None))),
-                Size::Absent => return Ok(None),
-                Size::Unknown => {}
+        match (digest.sha256(), self.size(digest).await?) {
+            (_, Size::Absent) => return Ok(None),
+            (Some(digest), Size::Known(size)) => return Ok(Some(points(Blob { digest, size }, None))),
+            (None, Size::Known(size)) if size > LIMIT => {
+                return Err(Error::unsupported(format!(
+                    "{}@{digest} is too large to be known by its {} alone: pull the image that it belongs to",
+                    self.path,
+                    digest.algorithm().as_str()
+                )));
             }
+            _ => {}
         }
         // Only all of its bytes tell the size, or the SHA-256 that we know blobs by.
         Ok(self.small(digest).await?.map(|bytes| points(blob(&bytes), Some(bytes))))
@@ -252,8 +243,8 @@ fn length(reply: &Reply) -> Option<u64> {
 }
 
 /// True for a body that is packed, which nobody asked for.
-fn encoding(reply: &Reply) -> bool {
-    reply.header("content-encoding").is_some_and(|encoding| !matches!(encoding.trim(), "" | "identity"))
+fn is_packed(document: &Document) -> bool {
+    document.header("content-encoding").is_some_and(|encoding| !matches!(encoding.trim(), "" | "identity"))
 }
 
 /// What the kernel is told of a manifest.
