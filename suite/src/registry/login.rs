@@ -90,9 +90,8 @@ pub(super) fn token(inner: &mut Inner, asked: &Asked) -> Answer {
         }
         _ => match field("grant_type").as_deref() {
             Some("refresh_token") => identity.is_some() && field("refresh_token") == identity,
-            Some("password") => {
-                user.is_none_or(|(user, password)| (field("username"), field("password")) == (Some(user), Some(password)))
-            }
+            Some("password") => user
+                .is_none_or(|(user, password)| (field("username"), field("password")) == (Some(user), Some(password))),
             _ => false,
         },
     };

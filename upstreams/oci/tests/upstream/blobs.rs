@@ -202,7 +202,8 @@ async fn a_path_in_the_endpoint_comes_before_the_repository() {
     let digest = registry.blob("hub/library/app", &layer);
     let endpoint = format!("endpoint = \"{}\"", registry.url("/hub"));
     let upstream = plan("docker.io", &endpoint).open().expect("upstreams");
-    let found = upstream.fetch(&model::Name::new(format!("oci/docker.io/library/app!{digest}")).expect("a name"), blob(&layer));
+    let wanted = model::Name::new(format!("oci/docker.io/library/app!{digest}")).expect("a name");
+    let found = upstream.fetch(&wanted, blob(&layer));
     assert!(found.await.is_ok_and(|found| found.is_some()));
     assert_eq!(registry.count("GET /v2/hub/library/app/blobs/"), 1);
 }

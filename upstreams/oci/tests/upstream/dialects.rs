@@ -58,7 +58,9 @@ async fn amazon_gets_a_signed_request_once() {
     let api = Registry::start();
     let end = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("now").as_secs() + 43_200;
     let token = BASE64_STANDARD.encode("AWS:twelve hours");
-    let answer = format!(r#"{{"authorizationData":[{{"authorizationToken":"{token}","expiresAt":{end}.5,"proxyEndpoint":"x"}}]}}"#);
+    let answer = format!(
+        r#"{{"authorizationData":[{{"authorizationToken":"{token}","expiresAt":{end}.5,"proxyEndpoint":"x"}}]}}"#
+    );
     api.fail("POST /", Fault::Body(answer), 1);
     let host = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
     let secret = tempfile::NamedTempFile::new().expect("a file");
@@ -79,10 +81,7 @@ async fn amazon_gets_a_signed_request_once() {
     assert!(["host", "x-amz-date", "x-amz-target", "content-type"].iter().all(|name| said.contains(name)), "{said}");
     let right = signature(&asked[0], "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY");
     assert!(said.ends_with(&format!("Signature={right}")), "{said}");
-    assert_eq!(
-        asked[0].header("x-amz-target"),
-        Some("AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken")
-    );
+    assert_eq!(asked[0].header("x-amz-target"), Some("AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken"));
     // A key that is refused is told as such.
     api.fail("POST /", Fault::Status(400, vec![], r#"{"__type":"UnrecognizedClientException"}"#.into()), 1);
     let again = plan(host, &more).open().expect("upstreams");
@@ -162,7 +161,10 @@ async fn files_of_docker_are_read() {
 fn programs_are_asked() {
     let directory = tempfile::tempdir().expect("a directory");
     for (name, script) in [
-        ("good", "read host; [ \"$1\" = get ] || exit 3; printf '{\"ServerURL\":\"%s\",\"Username\":\"me\",\"Secret\":\"secret\"}' \"$host\""),
+        (
+            "good",
+            "read host; [ \"$1\" = get ] || exit 3; printf '{\"ServerURL\":\"%s\",\"Username\":\"me\",\"Secret\":\"secret\"}' \"$host\"",
+        ),
         ("none", "echo credentials not found in native keychain; exit 1"),
         ("bad", "echo no json"),
         ("loud", "exec cat /dev/zero"),
@@ -176,7 +178,12 @@ fn programs_are_asked() {
     let mut command = Command::new(std::env::current_exe().expect("this test"));
     command.args(["--exact", "dialects::programs_in_path", "--ignored", "--nocapture"]).env("PATH", path);
     let output = command.output().expect("it runs");
-    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
 }
 
@@ -184,7 +191,9 @@ fn programs_are_asked() {
 #[ignore = "programs_are_asked runs it with its helpers in PATH"]
 async fn programs_in_path() {
     let registry = one(Login::user("me", "secret"));
-    for (name, wanted) in [("good", ""), ("none", "(401"), ("bad", "JSON"), ("loud", "too much"), ("fails", "7"), ("gone", "PATH")] {
+    for (name, wanted) in
+        [("good", ""), ("none", "(401"), ("bad", "JSON"), ("loud", "too much"), ("fails", "7"), ("gone", "PATH")]
+    {
         let upstream = plan(&registry.host(), &format!("[[upstream.credentials]]\nhelper = \"{name}\""));
         let found = resolve(&upstream.open().expect("upstreams"), &registry, "team/app:1").await;
         match (wanted, found) {

@@ -167,7 +167,10 @@ async fn token_endpoints_are_as_strange_as_registries() {
     registry.fail("GET /token", Fault::Status(429, vec![], String::new()), 1);
     let error = resolve(&upstream, &registry, "team/app:1").await.expect_err("limited");
     assert!(matches!(error.meaning(), Meaning::Busy(_)));
-    assert!(resolve(&upstream, &registry, "team/app:1").await.is_ok_and(|found| found.is_some()), "nothing bad is kept");
+    assert!(
+        resolve(&upstream, &registry, "team/app:1").await.is_ok_and(|found| found.is_some()),
+        "nothing bad is kept"
+    );
 }
 
 #[tokio::test]
@@ -199,7 +202,14 @@ async fn credentials_stay_with_their_host() {
 
 #[tokio::test]
 async fn realms_that_lead_astray_are_refused() {
-    for realm in ["http://tokens.example/t", "ftp://a/", "http://10.0.0.1/t", "https://169.254.169.254/t", "", "http://u:p@127.0.0.1/"] {
+    for realm in [
+        "http://tokens.example/t",
+        "ftp://a/",
+        "http://10.0.0.1/t",
+        "https://169.254.169.254/t",
+        "",
+        "http://u:p@127.0.0.1/",
+    ] {
         let (registry, ..) = one(challenge(&format!("Bearer realm=\"{realm}\"")));
         let (upstream, _file) = open_as(&registry, "me", "secret");
         let error = resolve(&upstream, &registry, "team/app:1").await.expect_err(realm);

@@ -24,9 +24,13 @@ async fn a_tag_comes_with_all_that_it_means() {
     assert_eq!(found.bytes.as_deref(), Some(image.manifest.as_slice()));
     assert_eq!((found.pointer.kind, found.pointer.keep), (MANIFEST, Retention::Loose));
     assert_eq!(found.pointer.note, OCI_MANIFEST);
-    let beside: Vec<_> =
-        found.beside.iter().map(|(name, pointer)| (name.to_string(), pointer.blob, pointer.kind, pointer.keep)).collect();
-    let weak = |rest: String, bytes: &[u8], kind| (name(&registry, &rest).to_string(), blob(bytes), kind, Retention::Weak);
+    let beside: Vec<_> = found
+        .beside
+        .iter()
+        .map(|(name, pointer)| (name.to_string(), pointer.blob, pointer.kind, pointer.keep))
+        .collect();
+    let weak =
+        |rest: String, bytes: &[u8], kind| (name(&registry, &rest).to_string(), blob(bytes), kind, Retention::Weak);
     // The third layer is the first once more.
     assert_eq!(
         beside,
@@ -77,10 +81,15 @@ async fn what_has_not_moved_costs_a_head() {
     ] {
         registry.fail(head, fault.clone(), 1);
         let found = upstream.resolve(&tag, Some(&known)).await;
-        assert!(matches!(&found, Ok(Some(Found::Points(found))) if found.pointer.blob == known.blob), "{fault:?}: {found:?}");
+        assert!(
+            matches!(&found, Ok(Some(Found::Points(found))) if found.pointer.blob == known.blob),
+            "{fault:?}: {found:?}"
+        );
     }
     registry.image("app", Some("latest"), "linux/amd64", &[b"other"]);
-    assert!(matches!(upstream.resolve(&tag, Some(&known)).await, Ok(Some(Found::Points(found))) if found.pointer.blob != known.blob));
+    assert!(
+        matches!(upstream.resolve(&tag, Some(&known)).await, Ok(Some(Found::Points(found))) if found.pointer.blob != known.blob)
+    );
 }
 
 #[tokio::test]
@@ -153,7 +162,11 @@ async fn limits_are_told_with_their_time_and_not_pressed() {
 async fn failures_pass_or_are_told() {
     let (registry, _) = one();
     let upstream = open(&registry);
-    for fault in [500, 502, 503, 504].map(|status| Fault::Status(status, vec![], String::new())).into_iter().chain([Fault::Close]) {
+    for fault in [500, 502, 503, 504]
+        .map(|status| Fault::Status(status, vec![], String::new()))
+        .into_iter()
+        .chain([Fault::Close])
+    {
         registry.fail("GET", fault.clone(), 2);
         assert!(resolve(&upstream, &registry, "app:latest").await.is_ok_and(|found| found.is_some()), "{fault:?}");
         let before = registry.asked().len();
@@ -190,7 +203,6 @@ async fn wrong_answers_are_errors_and_never_bytes() {
         Fault::With("docker-content-digest", digest(b"something else")),
         Fault::With("content-length", "99999999999".into()),
         Fault::With("content-length", "1".into()),
-        Fault::With("content-encoding", "br".into()),
         Fault::Status(302, vec![], String::new()),
         Fault::Status(204, vec![], String::new()),
     ] {
@@ -211,10 +223,21 @@ async fn wrong_answers_are_errors_and_never_bytes() {
 async fn framing_does_not_matter_where_the_bytes_are_right() {
     let (registry, image) = one();
     let upstream = open(&registry);
-    for fault in [Fault::Chunked, Fault::Unbounded, Fault::Gzip, Fault::Without("docker-content-digest"), Fault::Without("content-type")] {
+    for fault in [
+        Fault::Chunked,
+        Fault::Unbounded,
+        Fault::Gzip,
+        Fault::With("content-encoding", "br".into()),
+        Fault::Without("docker-content-digest"),
+        Fault::Without("content-type"),
+    ] {
         registry.fail("GET /v2/app/manifests/", fault.clone(), 1);
         let found = resolve(&upstream, &registry, "app:latest").await;
-        assert_eq!(found.expect("an answer").expect("there").bytes.as_deref(), Some(image.manifest.as_slice()), "{fault:?}");
+        assert_eq!(
+            found.expect("an answer").expect("there").bytes.as_deref(),
+            Some(image.manifest.as_slice()),
+            "{fault:?}"
+        );
     }
 }
 
@@ -256,7 +279,12 @@ async fn other_platforms_are_left_out_and_attestations_are_not() {
     let images = [("linux/amd64", &wanted), ("linux/arm64", &other), ("unknown/unknown", &attestation)];
     let (index, _) = registry.index("app", Some("all"), &images);
     let upstream = plan(&registry.host(), "platforms = [\"linux/amd64\"]").open().expect("upstreams");
-    for right in ["app:all".to_owned(), format!("app@{index}"), format!("app@{}", wanted.digest), format!("app@{}", attestation.digest)] {
+    for right in [
+        "app:all".to_owned(),
+        format!("app@{index}"),
+        format!("app@{}", wanted.digest),
+        format!("app@{}", attestation.digest),
+    ] {
         assert!(resolve(&upstream, &registry, &right).await.is_ok_and(|found| found.is_some()), "{right}");
     }
     let error = resolve(&upstream, &registry, &format!("app@{}", other.digest)).await.expect_err("filtered");

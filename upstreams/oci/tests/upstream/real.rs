@@ -44,7 +44,10 @@ impl Real {
             println!("not run: a pull from docker-registry, because {program} is not installed");
         };
         let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
-        let mut text = format!("version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\n", directory.path().join("data").display());
+        let mut text = format!(
+            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\n",
+            directory.path().join("data").display()
+        );
         let _ = write!(text, "http:\n  addr: 127.0.0.1:{port}\n");
         if tls {
             let made = run(
@@ -100,7 +103,8 @@ impl Real {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         for bytes in image.layers.iter().chain([&image.config]) {
-            let begun = ask(Method::POST, format!("{base}/v2/team/app/blobs/uploads/")).send().await.expect("an answer");
+            let begun =
+                ask(Method::POST, format!("{base}/v2/team/app/blobs/uploads/")).send().await.expect("an answer");
             let location = begun.headers()[header::LOCATION].to_str().expect("text").to_owned();
             let location = if location.starts_with('/') { format!("{base}{location}") } else { location };
             let url = format!("{location}&digest={}", suite::registry::digest(bytes));

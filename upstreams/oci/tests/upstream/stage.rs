@@ -23,8 +23,7 @@ pub(crate) fn open(registry: &Registry) -> Registries {
 pub(crate) fn open_as(registry: &Registry, user: &str, password: &str) -> (Registries, tempfile::NamedTempFile) {
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), format!("{password}\n")).expect("written");
-    let more =
-        format!("[[upstream.credentials]]\nuser = \"{user}\"\npassword_file = \"{}\"", file.path().display());
+    let more = format!("[[upstream.credentials]]\nuser = \"{user}\"\npassword_file = \"{}\"", file.path().display());
     (plan(&registry.host(), &more).open().expect("upstreams"), file)
 }
 
