@@ -8,10 +8,12 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use kernel::{Grant, Rights, Settings};
 use serde::{Deserialize, Serialize};
+use upstream_oci::{Plan, Registries};
 
 use crate::bytesize::Size;
 use crate::listen::Plan as Listen;
 use crate::registry::Registry;
+use crate::upstreams;
 
 /// All of it. Without a file: data under `./data`, one namespace `main`, one listener on 127.0.0.1:9090.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -33,6 +35,10 @@ pub(crate) struct Config {
     pub(crate) instances: BTreeMap<String, String>,
     /// The registry of images.
     pub(crate) registry: Registry,
+    /// Registries that images are pulled through from; every public one where nothing is said.
+    pub(crate) upstream: Vec<upstream_oci::Entry>,
+    /// How long upstreams may take, and their answers count.
+    pub(crate) pace: upstream_oci::Pace,
     /// Where to listen.
     pub(crate) listen: Vec<Listen>,
 }
@@ -107,6 +113,8 @@ impl Default for Config {
             namespaces: BTreeMap::from([("main".into(), Namespace::default())]),
             instances: BTreeMap::new(),
             registry: Registry::default(),
+            upstream: upstreams::everywhere(),
+            pace: upstream_oci::Pace::default(),
             listen: vec![Listen::default()],
         }
     }
@@ -203,10 +211,16 @@ impl Config {
             bail!("registry.namespace names {namespace:?}, which is not in [namespaces]");
         }
         self.registry.settings()?;
+        self.upstreams()?;
         for listen in &self.listen {
             listen.check()?;
         }
         Ok(())
+    }
+
+    /// The upstreams, ready to be asked.
+    pub(crate) fn upstreams(&self) -> anyhow::Result<Registries> {
+        Ok(Plan { upstream: self.upstream.clone(), pace: self.pace }.open()?)
     }
 
     pub(crate) fn settings(&self) -> Settings {
