@@ -1,6 +1,8 @@
 //! An entry of the configuration, opened.
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use image::Platform;
 use model::{Error, Result};
@@ -118,34 +120,54 @@ pub(crate) fn place(text: &str, plain_http: bool) -> Result<Url> {
 }
 
 fn client(entry: &Entry, pace: &Pace, proxies: Vec<Proxy>, hosts: Vec<String>) -> Result<Client> {
-    let mut builder = Client::builder()
-        .user_agent(AGENT)
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .retry(reqwest::retry::never())
-        .connect_timeout(pace.connect())
-        .http2_adaptive_window(true)
-        // Half a minute is what registries and balancers in front of them keep idle connections at least.
-        .pool_idle_timeout(std::time::Duration::from_secs(25))
-        .dns_resolver(std::sync::Arc::new(Guard { private: entry.private, proxies: hosts }))
-        .no_proxy();
-    for proxy in proxies {
-        builder = builder.proxy(proxy);
-    }
-    if let Some(file) = &entry.ca {
-        let cannot = || format!("cannot read the certificate authorities in {}", file.display());
-        let pem = std::fs::read(file).map_err(|cause| Error::io(cannot(), cause))?;
-        let authorities =
-            Certificate::from_pem_bundle(&pem).map_err(|cause| Error::malformed(cannot()).because(cause))?;
-        if authorities.is_empty() {
-            return Err(Error::malformed(format!("{}: there is no PEM certificate in it", file.display())));
+    let build = |authorities: Authorities| {
+        let mut builder = Client::builder()
+            .user_agent(AGENT)
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .retry(reqwest::retry::never())
+            .connect_timeout(pace.connect())
+            .http2_adaptive_window(true)
+            // Half a minute is what registries and balancers in front of them keep idle connections at least.
+            .pool_idle_timeout(Duration::from_secs(25))
+            .dns_resolver(Arc::new(Guard { private: entry.private, proxies: hosts.clone() }))
+            .no_proxy();
+        for proxy in &proxies {
+            builder = builder.proxy(proxy.clone());
         }
-        builder = builder.tls_certs_merge(authorities);
-    }
-    builder.build().map_err(|cause| {
+        match authorities {
+            Authorities::System => builder,
+            Authorities::With(more) => builder.tls_certs_merge(more),
+            Authorities::None => builder.tls_certs_only([]),
+        }
+        .build()
+    };
+    let no_client = |cause| {
         let text = "no TLS client can be made: are the system's certificate authorities installed (ca-certificates)?";
         Error::broken(text).because(cause)
-    })
+    };
+    let Some(file) = &entry.ca else {
+        // A machine without authorities can speak plain HTTP all the same.
+        let plain = entry.plain_http || is_loopback(&entry.host);
+        return match build(Authorities::System) {
+            Err(_) if plain => build(Authorities::None).map_err(no_client),
+            built => built.map_err(no_client),
+        };
+    };
+    let cannot = || format!("cannot read the certificate authorities in {}", file.display());
+    let pem = std::fs::read(file).map_err(|cause| Error::io(cannot(), cause))?;
+    let more = Certificate::from_pem_bundle(&pem).map_err(|cause| Error::malformed(cannot()).because(cause))?;
+    if more.is_empty() {
+        return Err(Error::malformed(format!("{}: there is no PEM certificate in it", file.display())));
+    }
+    build(Authorities::With(more)).map_err(no_client)
+}
+
+/// Whose certificates are trusted.
+enum Authorities {
+    System,
+    With(Vec<Certificate>),
+    None,
 }
 
 /// The proxies of an entry, and their hosts.
