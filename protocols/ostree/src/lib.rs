@@ -1,0 +1,7 @@
+mod filez;
+pub mod gvariant;
+mod intake;
+mod kinds;
+mod memo;
+pub mod object;
+mod refs;
