@@ -10,7 +10,8 @@ use kernel::{Grant, Rights, Settings};
 use serde::{Deserialize, Serialize};
 
 use crate::bytesize::Size;
-use crate::listen::Plan as Listen;
+use crate::listen::{Offer, Plan as Listen};
+use crate::repository::{self, Plan as Repository};
 
 /// All of it. Without a file: data under `./data`, one namespace `main`, one listener on 127.0.0.1:9090.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -30,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) namespaces: BTreeMap<String, Namespace>,
     /// REAPI instance names that are not the names of namespaces.
     pub(crate) instances: BTreeMap<String, String>,
+    /// OSTree repositories; `/artifacts` in the namespace `main` where nothing is said.
+    pub(crate) repository: Option<Vec<Repository>>,
     /// Where to listen.
     pub(crate) listen: Vec<Listen>,
 }
@@ -101,6 +104,7 @@ impl Default for Config {
             store: Store::default(),
             namespaces: BTreeMap::from([("main".into(), Namespace::default())]),
             instances: BTreeMap::new(),
+            repository: None,
             listen: vec![Listen::default()],
         }
     }
@@ -187,10 +191,22 @@ impl Config {
                 bail!("instances.{instance:?} names the namespace {namespace:?}, which is not in [namespaces]");
             }
         }
+        repository::check(&self.repositories(), |name| self.namespaces.contains_key(name))?;
         for listen in &self.listen {
             listen.check()?;
         }
         Ok(())
+    }
+
+    /// The OSTree repositories. The one of BuildStream 1's guide is there for whoever has a namespace `main`.
+    pub(crate) fn repositories(&self) -> Vec<Repository> {
+        let built_in = || if self.namespaces.contains_key("main") { vec![Repository::default()] } else { Vec::new() };
+        self.repository.clone().unwrap_or_else(built_in)
+    }
+
+    /// What every listener offers.
+    pub(crate) fn offer(&self) -> Offer {
+        Offer { instances: self.instances.clone(), repositories: self.repositories() }
     }
 
     pub(crate) fn settings(&self) -> Settings {

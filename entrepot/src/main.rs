@@ -2,6 +2,7 @@
 //! it replaces, it behaves as that server did.
 
 mod admin;
+mod archive;
 mod bytesize;
 mod cli;
 mod config;
@@ -9,6 +10,7 @@ mod directory;
 mod dropin;
 mod listen;
 mod log;
+mod repository;
 mod serve;
 
 use std::process::ExitCode;

@@ -3,8 +3,6 @@
 //! Both bind their sockets first, so that a busy port is told before anything else happens. A guest stays in the
 //! foreground; when the owner ends, one guest becomes the owner and serves on.
 
-use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
@@ -24,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{self, Command};
 use crate::config::Config;
 use crate::directory::Directory;
-use crate::listen::{Plan, Texts};
+use crate::listen::{Offer, Plan, Texts};
 
 /// How often a guest looks whether its TLS files changed.
 const WATCH: Duration = Duration::from_secs(1);
@@ -38,7 +36,7 @@ pub(crate) enum Message {
         texts: Option<Texts>,
         /// A limit for the default namespace that somebody asked for.
         quota: Option<u64>,
-        instances: BTreeMap<String, String>,
+        offer: Offer,
     },
     /// "My TLS files changed."
     Replace(Texts),
@@ -124,7 +122,7 @@ async fn stay(serving: &Serving, bound: &[Bound], alive: &mut Interval) -> anyho
             plan: Box::new(one.plan.clone().absolute()?),
             texts: one.plan.texts()?,
             quota: serving.quota,
-            instances: serving.config.instances.clone(),
+            offer: serving.config.offer(),
         };
         match Stay::begin(data, &message, &[one.socket.as_fd()]).await {
             Ok(stay) => stays.push((one, stay)),
@@ -206,7 +204,7 @@ async fn own(
     let server = Server::new(Arc::new(hub.clone()), config.limits(), |registry| hub.register_metrics(registry));
     let door = Door::open(&config.data, Admission { group: config.guests })?;
     for Bound { plan, socket, tls } in bound {
-        let listener = plan.open(&hub, &server, &config.instances, socket, tls)?;
+        let listener = plan.open(&hub, &server, &config.offer(), socket, tls)?;
         let serving = server.serve(listener, &CancellationToken::new());
         hub.spawn("listener", async move {
             if let Err(error) = serving.await {
@@ -248,9 +246,9 @@ async fn entertain(hub: &Hub, server: &Server, quotas: &Quotas, number: u64, gue
             let done = admin::answer(hub, command, output).await;
             line.answer(done.as_ref().copied().map_err(String::as_str)).await
         }
-        (Message::Listen { plan, texts, quota, instances }, Some(socket)) => {
+        (Message::Listen { plan, texts, quota, offer }, Some(socket)) => {
             quotas.set(number, quota);
-            let served = host(hub, server, &plan, texts, &instances, TcpListener::from(socket), &mut line).await;
+            let served = host(hub, server, &plan, texts, &offer, TcpListener::from(socket), &mut line).await;
             quotas.set(number, None);
             match served {
                 Ok(()) => Ok(()),
@@ -270,12 +268,12 @@ async fn host(
     server: &Server,
     plan: &Plan,
     texts: Option<Texts>,
-    instances: &BTreeMap<String, String>,
+    offer: &Offer,
     socket: TcpListener,
     line: &mut Owner,
 ) -> anyhow::Result<()> {
     let tls = texts.map(|texts| Tls::open(texts.material())).transpose()?.map(Arc::new);
-    let listener = plan.open(hub, server, instances, socket, tls.clone())?;
+    let listener = plan.open(hub, server, offer, socket, tls.clone())?;
     let left = CancellationToken::new();
     let _stop = left.clone().drop_guard();
     let mut serving = Box::pin(server.serve(listener, &left));
@@ -309,11 +307,10 @@ pub(crate) async fn once(config: &Config, command: Command) -> anyhow::Result<()
     loop {
         if let Some(lock) = Lock::try_take(&data)? {
             let directory = Directory::open(&data, lock, config.settings()).await?;
-            let said = admin::execute(&directory.hub, command).await;
+            let output = rustix::stdio::stdout().try_clone_to_owned()?;
+            let done = admin::perform(&directory.hub, command, output.into()).await;
             directory.close().await;
-            // A reader that has enough is no error.
-            drop(std::io::stdout().write_all(said?.as_bytes()));
-            return Ok(());
+            return done;
         }
         let output: BorrowedFd<'_> = rustix::stdio::stdout();
         match Stay::begin(&data, &Message::Run(command.clone()), &[output]).await {

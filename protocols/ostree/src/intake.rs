@@ -49,6 +49,18 @@ impl Intake {
         self.taken.get(digest).copied()
     }
 
+    /// Remembers that an object is here and is what it should be.
+    pub(crate) fn note(&mut self, name: ObjectName) {
+        self.taken.insert(name.digest, name.sort);
+    }
+
+    /// Forgets what came, once that is more than this many.
+    pub(crate) fn forget(&mut self, beyond: usize) {
+        if self.taken.len() > beyond {
+            self.taken.clear();
+        }
+    }
+
     /// Takes an object of `size` bytes, as they stand in an `archive-z2` repository. On an error some of the bytes
     /// were read.
     ///

@@ -95,8 +95,22 @@ mod tests {
             assert!(check(good).is_ok(), "{good}");
         }
         for bad in [
-            "", "/", "a/", "/a", "a//b", "../x", "a/..", ".a", "-a", "a b", "a\n", "a/b\n", "é", "a:b",
-            &"0".repeat(64), &"x".repeat(801),
+            "",
+            "/",
+            "a/",
+            "/a",
+            "a//b",
+            "../x",
+            "a/..",
+            ".a",
+            "-a",
+            "a b",
+            "a\n",
+            "a/b\n",
+            "é",
+            "a:b",
+            &"0".repeat(64),
+            &"x".repeat(801),
         ] {
             assert!(check(bad).is_err(), "{bad:?}");
         }

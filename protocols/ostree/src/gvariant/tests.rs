@@ -31,7 +31,10 @@ fn an_empty_tree_is_one_byte() {
 fn examples_of_the_specification() {
     // GVariant specification 1.0, section 3: `('foo', -1)`, `("foo", "bar")` as an array, a nested structure.
     assert_eq!(join(&of("(si)"), &[text("foo"), (-1_i32).to_le_bytes().to_vec()]), b"foo\0\xff\xff\xff\xff\x04");
-    assert_eq!(join(&of("as"), &[text("i"), text("can"), text("has"), text("strings?")]), b"i\0can\0has\0strings?\0\x02\x06\x0a\x13");
+    assert_eq!(
+        join(&of("as"), &[text("i"), text("can"), text("has"), text("strings?")]),
+        b"i\0can\0has\0strings?\0\x02\x06\x0a\x13"
+    );
     let inner = join(&of("(ys)"), &[vec![b'i'], text("can")]);
     let list = join(&of("as"), &[text("has"), text("strings?")]);
     assert_eq!(join(&of("((ys)as)"), &[inner, list]), b"ican\0has\0strings?\0\x04\x0d\x05");
@@ -56,7 +59,9 @@ fn what_is_not_normal_is_refused() {
     assert!(check(&Type::array(Type::Text), b"a\0\x02\0").is_err());
     // Padding that is not zero, a bool that is neither, a text without its end.
     assert!(check(&"(yu)".parse().unwrap(), &[1, 0, 0, 9, 0, 0, 0, 0]).is_err());
-    assert!(check(&Type::Bool, &[2]).is_err() && check(&Type::Text, b"a").is_err() && check(&Type::Text, b"a\0\0").is_err());
+    assert!(
+        check(&Type::Bool, &[2]).is_err() && check(&Type::Text, b"a").is_err() && check(&Type::Text, b"a\0\0").is_err()
+    );
 }
 
 #[test]

@@ -50,7 +50,8 @@ impl Commit {
                 ("version", Type::Text) => version = Some(gvariant::as_text(value)?.to_owned()),
                 ("ostree.ref-binding", of) if *of == Type::array(Type::Text) => {
                     let names = gvariant::split(of, value)?.into_iter();
-                    bindings = Some(names.map(|name| gvariant::as_text(name).map(ToOwned::to_owned)).collect::<Result<_>>()?);
+                    bindings =
+                        Some(names.map(|name| gvariant::as_text(name).map(ToOwned::to_owned)).collect::<Result<_>>()?);
                 }
                 _ => {}
             }

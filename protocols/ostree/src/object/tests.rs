@@ -73,9 +73,14 @@ fn directories_are_in_order_and_have_names_that_can_be() {
         Dirtree::read(&gvariant::join(&of, &parts))
     };
     assert!(make(&["a", "b"], &["c", "d"]).is_ok_and(|tree| tree.files.len() == 2 && tree.directories.len() == 2));
-    for (files, directories) in
-        [(&["b", "a"][..], &[][..]), (&["a", "a"], &[]), (&["a"], &["a"]), (&[".."], &[]), (&["a/b"], &[]), (&[""], &[])]
-    {
+    for (files, directories) in [
+        (&["b", "a"][..], &[][..]),
+        (&["a", "a"], &[]),
+        (&["a"], &["a"]),
+        (&[".."], &[]),
+        (&["a/b"], &[]),
+        (&[""], &[]),
+    ] {
         assert!(make(files, directories).is_err(), "{files:?} {directories:?}");
     }
 }
