@@ -117,6 +117,10 @@ async fn gc(hub: &Hub, namespace: &str, target: Option<Size>, dry_run: bool) -> 
                 writeln!(text, "blob {blob}, unused for {idle}, frees {}", Size(blob.size))?;
                 over = over.saturating_sub(blob.size);
             }
+            Victim::Copy(blob) => {
+                writeln!(text, "copy {blob}, unused for {idle}, frees {}: an upstream has it too", Size(blob.size))?;
+                over = over.saturating_sub(blob.size);
+            }
             Victim::Name(name) => {
                 let (blob, ..) = hub.peek(namespace, &name).await?;
                 writeln!(text, "name {name}, unused for {idle}, frees what only it holds (root {blob})")?;

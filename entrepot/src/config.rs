@@ -10,7 +10,8 @@ use kernel::{Grant, Rights, Settings};
 use serde::{Deserialize, Serialize};
 
 use crate::bytesize::Size;
-use crate::listen::{Offer, Plan as Listen};
+use crate::listen::Plan as Listen;
+use crate::registry::Registry;
 use crate::repository::{self, Plan as Repository};
 
 /// All of it. Without a file: data under `./data`, one namespace `main`, one listener on 127.0.0.1:9090.
@@ -31,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) namespaces: BTreeMap<String, Namespace>,
     /// REAPI instance names that are not the names of namespaces.
     pub(crate) instances: BTreeMap<String, String>,
+    /// The registry of images.
+    pub(crate) registry: Registry,
     /// OSTree repositories; `/artifacts` in the namespace `main` where nothing is said.
     pub(crate) repository: Option<Vec<Repository>>,
     /// Where to listen.
@@ -104,6 +107,7 @@ impl Default for Config {
             store: Store::default(),
             namespaces: BTreeMap::from([("main".into(), Namespace::default())]),
             instances: BTreeMap::new(),
+            registry: Registry::default(),
             repository: None,
             listen: vec![Listen::default()],
         }
@@ -191,6 +195,11 @@ impl Config {
                 bail!("instances.{instance:?} names the namespace {namespace:?}, which is not in [namespaces]");
             }
         }
+        let namespace = &self.registry.namespace;
+        if !self.namespaces.contains_key(namespace) {
+            bail!("registry.namespace names {namespace:?}, which is not in [namespaces]");
+        }
+        self.registry.settings()?;
         repository::check(&self.repositories(), |name| self.namespaces.contains_key(name))?;
         for listen in &self.listen {
             listen.check()?;
@@ -204,11 +213,6 @@ impl Config {
         self.repository.clone().unwrap_or_else(built_in)
     }
 
-    /// What every listener offers.
-    pub(crate) fn offer(&self) -> Offer {
-        Offer { instances: self.instances.clone(), repositories: self.repositories() }
-    }
-
     pub(crate) fn settings(&self) -> Settings {
         let day = 24 * 3600;
         Settings {
@@ -218,6 +222,7 @@ impl Config {
             cached: self.store.cached,
             parked: Duration::from_secs(self.store.parked_hours.saturating_mul(3600)),
             journal: Duration::from_secs(self.store.journal_days.saturating_mul(day)),
+            ..Settings::default()
         }
     }
 

@@ -13,7 +13,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 use kernel::{Grant, Rights};
 
 use crate::config::{Config, Format};
-use crate::listen::Plan;
+use crate::listen::{Plan, Spoken};
 use crate::serve::{self, Serving};
 use crate::{log, run};
 
@@ -148,12 +148,12 @@ fn serving(options: Options) -> Serving {
         anonymous: Some(if certified { Vec::new() } else { rights.clone() }),
         certified: Some(rights),
         tokens: Some(false),
+        protocols: Some(vec![Spoken::Reapi]),
         pull_only: !options.enable_push,
         index_only: options.index_only,
         ..Plan::default()
     };
-    let mut config =
-        Config { data: options.repo, listen: vec![plan], repository: Some(Vec::new()), ..Config::default() };
+    let mut config = Config { data: options.repo, listen: vec![plan], ..Config::default() };
     config.namespaces.entry("main".into()).or_default().quota.0 = QUOTA;
     Serving { config, quota: options.quota, started }
 }

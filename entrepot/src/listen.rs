@@ -9,10 +9,9 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use kernel::{Grant, Hub};
 use serde::{Deserialize, Serialize};
-use server::{Access, Htpasswd, Listener, Material, Pem, Proxies, Server, Tls};
+use server::{Access, Htpasswd, Listener, Material, Pem, Protocol, Proxies, Server, Tls};
 
 use crate::config::default_anonymous;
-use crate::repository;
 
 /// Where and how to listen, and who may do what there.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -50,15 +49,28 @@ pub(crate) struct Plan {
     pub(crate) pull_only: bool,
     /// Only the index of artifacts: the bytes are elsewhere.
     pub(crate) index_only: bool,
+    /// Which protocols are spoken here; all where nothing is said.
+    pub(crate) protocols: Option<Vec<Spoken>>,
 }
 
-/// What is the same at every listener of a process.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub(crate) struct Offer {
-    /// REAPI instance names that are not the names of namespaces.
+/// A protocol of a listener.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Spoken {
+    /// The remote execution APIs' content store, action cache and assets: BuildStream 2, Bazel.
+    Reapi,
+    /// A registry of images: docker, podman, containerd.
+    Oci,
+    /// OSTree repositories: BuildStream 1, `ostree`.
+    Ostree,
+}
+
+/// What the protocols of all listeners share.
+#[derive(Clone, Debug)]
+pub(crate) struct Wiring {
     pub(crate) instances: BTreeMap<String, String>,
-    /// OSTree repositories.
-    pub(crate) repositories: Vec<repository::Plan>,
+    pub(crate) registry: oci::Settings,
+    pub(crate) repositories: Vec<ostree::Repository>,
 }
 
 /// The PEM texts of a plan: read by the process that may read the files.
@@ -146,22 +158,37 @@ impl Plan {
         }))
     }
 
+    fn speaks(&self, protocol: Spoken) -> bool {
+        self.protocols.as_ref().is_none_or(|list| list.contains(&protocol))
+    }
+
     /// Makes the listener. `tls` is ready already, so that a bad file is told before anything listens.
     pub(crate) fn open(
         &self,
         hub: &Hub,
         server: &Server,
-        offer: &Offer,
+        wiring: &Wiring,
         socket: TcpListener,
         tls: Option<Arc<Tls>>,
     ) -> anyhow::Result<Listener> {
         let settings = reapi::Settings {
-            instances: offer.instances.clone(),
+            instances: wiring.instances.clone(),
             push: !self.pull_only,
             index_only: self.index_only,
             ..reapi::Settings::default()
         };
-        let protocols = crate::directory::protocols(settings, repository::repositories(&offer.repositories));
+        let registry = oci::Settings { read_only: self.pull_only, ..wiring.registry.clone() };
+        let mut protocols: Vec<Arc<dyn Protocol>> = Vec::new();
+        if self.speaks(Spoken::Reapi) {
+            protocols.push(Arc::new(reapi::Reapi::new(settings)));
+        }
+        // An index of artifacts has no bytes to make images of.
+        if self.speaks(Spoken::Oci) && !self.index_only {
+            protocols.push(Arc::new(oci::Oci::new(registry)));
+        }
+        if self.speaks(Spoken::Ostree) && !self.index_only {
+            protocols.push(Arc::new(ostree::Ostree::new(wiring.repositories.clone())));
+        }
         Ok(Listener {
             name: self.name().into(),
             socket,

@@ -10,6 +10,7 @@ mod directory;
 mod dropin;
 mod listen;
 mod log;
+mod registry;
 mod repository;
 mod serve;
 

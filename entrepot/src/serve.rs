@@ -3,6 +3,7 @@
 //! Both bind their sockets first, so that a busy port is told before anything else happens. A guest stays in the
 //! foreground; when the owner ends, one guest becomes the owner and serves on.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
@@ -22,7 +23,8 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{self, Command};
 use crate::config::Config;
 use crate::directory::Directory;
-use crate::listen::{Offer, Plan, Texts};
+use crate::listen::{Plan, Texts, Wiring};
+use crate::repository;
 
 /// How often a guest looks whether its TLS files changed.
 const WATCH: Duration = Duration::from_secs(1);
@@ -36,7 +38,7 @@ pub(crate) enum Message {
         texts: Option<Texts>,
         /// A limit for the default namespace that somebody asked for.
         quota: Option<u64>,
-        offer: Offer,
+        instances: BTreeMap<String, String>,
     },
     /// "My TLS files changed."
     Replace(Texts),
@@ -122,7 +124,7 @@ async fn stay(serving: &Serving, bound: &[Bound], alive: &mut Interval) -> anyho
             plan: Box::new(one.plan.clone().absolute()?),
             texts: one.plan.texts()?,
             quota: serving.quota,
-            offer: serving.config.offer(),
+            instances: serving.config.instances.clone(),
         };
         match Stay::begin(data, &message, &[one.socket.as_fd()]).await {
             Ok(stay) => stays.push((one, stay)),
@@ -199,12 +201,17 @@ async fn own(
     let directory = Directory::open(&config.data, lock, config.settings()).await?;
     let hub = directory.hub.clone();
     let default = hub.limit("main").unwrap_or(u64::MAX);
+    let wiring = Arc::new(Wiring {
+        instances: config.instances.clone(),
+        registry: config.registry.settings()?,
+        repositories: repository::repositories(&config.repositories()),
+    });
     let quotas = Arc::new(Quotas { hub: hub.clone(), default, asked: Mutex::default() });
     quotas.set(0, quota);
     let server = Server::new(Arc::new(hub.clone()), config.limits(), |registry| hub.register_metrics(registry));
     let door = Door::open(&config.data, Admission { group: config.guests })?;
     for Bound { plan, socket, tls } in bound {
-        let listener = plan.open(&hub, &server, &config.offer(), socket, tls)?;
+        let listener = plan.open(&hub, &server, &wiring, socket, tls)?;
         let serving = server.serve(listener, &CancellationToken::new());
         hub.spawn("listener", async move {
             if let Err(error) = serving.await {
@@ -223,9 +230,10 @@ async fn own(
             guest = door.next::<Message>() => {
                 guests += 1;
                 let (hub, server, quotas) = (hub.clone(), server.clone(), Arc::clone(&quotas));
+                let wiring = Arc::clone(&wiring);
                 let guest = guest.context("the door for guests failed")?;
                 hub.clone().spawn("guest", async move {
-                    entertain(&hub, &server, &quotas, guests, guest).await;
+                    entertain((&hub, &server, &wiring), &quotas, guests, guest).await;
                 });
             }
         }
@@ -239,16 +247,22 @@ async fn own(
 }
 
 /// Serves a guest until it leaves.
-async fn entertain(hub: &Hub, server: &Server, quotas: &Quotas, number: u64, guest: Guest<Message>) {
+async fn entertain(
+    (hub, server, wiring): (&Hub, &Server, &Wiring),
+    quotas: &Quotas,
+    number: u64,
+    guest: Guest<Message>,
+) {
     let Guest { message, mut descriptors, mut line } = guest;
     let done = match (message, descriptors.pop()) {
         (Message::Run(command), Some(output)) => {
             let done = admin::answer(hub, command, output).await;
             line.answer(done.as_ref().copied().map_err(String::as_str)).await
         }
-        (Message::Listen { plan, texts, quota, offer }, Some(socket)) => {
+        (Message::Listen { plan, texts, quota, instances }, Some(socket)) => {
             quotas.set(number, quota);
-            let served = host(hub, server, &plan, texts, &offer, TcpListener::from(socket), &mut line).await;
+            let wiring = Wiring { instances, ..wiring.clone() };
+            let served = host((hub, server, &wiring), &plan, texts, TcpListener::from(socket), &mut line).await;
             quotas.set(number, None);
             match served {
                 Ok(()) => Ok(()),
@@ -264,16 +278,14 @@ async fn entertain(hub: &Hub, server: &Server, quotas: &Quotas, number: u64, gue
 
 /// Serves a guest's socket until it leaves or we end.
 async fn host(
-    hub: &Hub,
-    server: &Server,
+    (hub, server, wiring): (&Hub, &Server, &Wiring),
     plan: &Plan,
     texts: Option<Texts>,
-    offer: &Offer,
     socket: TcpListener,
     line: &mut Owner,
 ) -> anyhow::Result<()> {
     let tls = texts.map(|texts| Tls::open(texts.material())).transpose()?.map(Arc::new);
-    let listener = plan.open(hub, server, offer, socket, tls.clone())?;
+    let listener = plan.open(hub, server, wiring, socket, tls.clone())?;
     let left = CancellationToken::new();
     let _stop = left.clone().drop_guard();
     let mut serving = Box::pin(server.serve(listener, &left));

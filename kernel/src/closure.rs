@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::Bytes;
 use model::{
     Binding, Blob, Change, Child, Digest, Error, Kind, KindId, Link, Meaning, Name, Need, Outcome, Pointer, Result,
-    Time, When,
+    Retention, Time, When,
 };
 
 use crate::namespace::Namespace;
@@ -105,7 +105,8 @@ impl Namespace {
                 if self.foreign { Vec::new() } else { links.filter_map(|link| self.child(link)).collect() };
             roots.extend(children.iter().copied());
             let (name, pointer, when) = (name.clone(), pointer.clone(), *when);
-            bindings.push(Binding { name, pointer, when, roots: children });
+            let holds = pointer.keep != Retention::Weak;
+            bindings.push(Binding { name, pointer, when, roots: children, holds });
         }
         pins.pin(&roots);
         let mut missing = self.open_closure(&roots, pins).await?;
@@ -124,6 +125,14 @@ impl Namespace {
             Some(Outcome::Conflict) => Err(Error::conflict("the name points elsewhere by now")),
             other => Err(Error::broken(format!("a bind ended as {other:?}"))),
         }
+    }
+
+    /// Binds a weak name to plain bytes.
+    pub(crate) fn weak(&self, name: &Name, blob: Blob) -> Change {
+        let pointer = Pointer { keep: Retention::Weak, ..Pointer::new(blob, KindId::BYTES) };
+        let roots = self.child(Link::must(blob, KindId::BYTES)).into_iter().collect();
+        let list = vec![Binding { name: name.clone(), pointer, when: When::Always, roots, holds: false }];
+        Change::Bind { space: self.space.id, list, at: Time::now(), by: self.granted.who().to_owned() }
     }
 
     /// What a link counts: nothing for what may be missing and for the empty blob, which always is there.
@@ -175,7 +184,7 @@ impl Namespace {
         }
         for node in large {
             self.kind_for(node)?;
-            let bytes = match self.hub.read(&self.space, node.0.digest, 0, None).await {
+            let bytes = match self.hub.read(&self.space, node.0.digest, 0, None, None).await {
                 Ok((blob, body)) if blob == node.0 => collect(body, blob.size).await,
                 Ok(_) => Err(Error::absent("a blob of another size")),
                 Err(error) => Err(error),

@@ -5,12 +5,12 @@
 //! that the order is exact: nothing is taken while something older could be.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use model::{Blob, Change, Error, Idle, KindId, Name, Outcome, Result, Retention, Time, When};
+use model::{Blob, Change, Digest, Error, Idle, KindId, Name, NameRow, Need, Outcome, Result, Retention, Time, When};
 
 use crate::hub::Hub;
 use crate::space::Space;
@@ -29,6 +29,8 @@ pub enum Victim {
     Lease(Blob),
     /// A name that may go, and with it what only it holds.
     Name(Name),
+    /// Bytes that an upstream has too: they go, and what needs them stays.
+    Copy(Blob),
 }
 
 type Candidate = (Time, Victim);
@@ -130,6 +132,7 @@ impl Hub {
                     self.evict_name(space, &mut candidates, used, name).await?;
                     0
                 }
+                Victim::Copy(blob) => self.demote(space, &mut candidates, used, blob).await?,
             };
         }
         drop(candidates);
@@ -159,8 +162,12 @@ impl Hub {
         let mut after = 0;
         loop {
             let (page, last) = self.catalog().page_leases(space.id, after, PAGE).await?;
-            for row in page.into_iter().filter(|row| row.holders == 0 && row.held) {
-                oldest.add(row.used, Victim::Lease(row.blob));
+            for row in page {
+                match (row.holders, row.held, row.source) {
+                    (0, true, _) => oldest.add(row.used, Victim::Lease(row.blob)),
+                    (_, true, Some(_)) => oldest.add(row.used, Victim::Copy(row.blob)),
+                    _ => {}
+                }
             }
             match last {
                 Some(last) => after = last,
@@ -172,16 +179,15 @@ impl Hub {
             let page = self.catalog().list(space.id, String::new(), after.take(), PAGE).await?;
             let Some((last, _)) = page.last() else { break };
             after = Some(last.as_str().to_owned());
-            for (name, row) in page {
-                if row.pointer.keep != Retention::Firm {
-                    oldest.add(row.used, Victim::Name(name));
-                }
+            let firm = self.firm(space, &page).await?;
+            for ((name, row), _) in page.into_iter().zip(firm).filter(|(_, firm)| !firm) {
+                oldest.add(row.used, Victim::Name(name));
             }
         }
         let Oldest(heap, cut) = oldest;
         candidates.horizon = heap.peek().filter(|_| cut).map_or(began, |(used, _)| *used);
         let pinned = |(_, victim): &Candidate| match victim {
-            Victim::Lease(blob) => space.presence.is_pinned(&blob.digest),
+            Victim::Lease(blob) | Victim::Copy(blob) => space.presence.is_pinned(&blob.digest),
             Victim::Name(_) => false,
         };
         let (pinned, free): (Vec<_>, Vec<_>) = heap.into_iter().partition(pinned);
@@ -190,6 +196,56 @@ impl Hub {
         let none = candidates.heap.is_empty();
         candidates.barren = (none && candidates.pinned.is_empty()).then_some(changes);
         Ok(!none)
+    }
+
+    /// Which of these names no pressure unbinds, in order.
+    async fn firm(&self, space: &Space, page: &[(Name, NameRow)]) -> Result<Vec<bool>> {
+        let beside = |row: &NameRow| {
+            row.pointer
+                .also
+                .iter()
+                .filter(|link| link.need == Need::May)
+                .map(|link| link.blob.digest)
+                .collect::<Vec<_>>()
+        };
+        let with = page.iter().filter(|(_, row)| row.pointer.keep == Retention::With);
+        let wanted: Vec<Digest> = with.flat_map(|(_, row)| beside(row)).collect();
+        let leases = self.catalog().leases(space.id, wanted.clone(), false).await?;
+        let leased: HashSet<Digest> =
+            wanted.into_iter().zip(leases).filter(|(_, row)| row.is_some()).map(|(digest, _)| digest).collect();
+        let firm = |row: &NameRow| match row.pointer.keep {
+            // What holds nothing frees nothing.
+            Retention::Firm | Retention::Weak => true,
+            Retention::With => beside(row).iter().any(|digest| leased.contains(digest)),
+            Retention::Loose | Retention::Until(_) => false,
+        };
+        Ok(page.iter().map(|(_, row)| firm(row)).collect())
+    }
+
+    /// Gives up bytes that can be fetched again; returns what that gave back.
+    async fn demote(&self, space: &Arc<Space>, candidates: &mut Candidates, used: Time, blob: Blob) -> Result<u64> {
+        let victim = Victim::Copy(blob);
+        match space.presence.begin_reap(&blob.digest, used) {
+            Ok(()) => {}
+            Err(Some(later)) => {
+                candidates.push(later, victim);
+                return Ok(0);
+            }
+            Err(None) => {
+                candidates.pinned.push((used, victim));
+                return Ok(0);
+            }
+        }
+        let marks = space.presence.marked(vec![blob.digest]);
+        let outcome = self.catalog().apply(vec![Change::Demote { space: space.id, digest: blob.digest }]).await?.pop();
+        drop(marks);
+        let Some(outcome @ Outcome::Freed { bytes, gone }) = outcome else { return Ok(0) };
+        space.settle(blob.size, &outcome);
+        if let Some(at) = gone {
+            // No row speaks of it any more (law 4); who has opened it reads on.
+            self.store().remove(&[at]).await?;
+        }
+        Ok(bytes)
     }
 
     /// A node ends its batch: what it lets go of may be older than what comes next.

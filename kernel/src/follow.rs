@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt;
 use futures::stream;
-use model::{Body, Error, Result, Span, View};
+use model::{Body, Chunks, Error, Result, Span, View};
 use tokio::sync::watch;
 
 use crate::namespace::Namespace;
@@ -41,6 +41,27 @@ impl Progress {
         *self.view.lock().unwrap_or_else(PoisonError::into_inner) = Some(view);
     }
 
+    /// The end, unless it was told already.
+    pub(crate) fn finish(&self, end: Result<()>) {
+        self.state.send_if_modified(|state| {
+            let first = state.end.is_none();
+            state.end.get_or_insert(end);
+            first
+        });
+    }
+
+    /// A part of what is being fetched, once there is some of it or it is known why there is none. Its last byte
+    /// comes only when the whole was found right.
+    pub(crate) async fn body(self: &Arc<Self>, span: Span) -> Result<Body> {
+        let mut state = self.state.subscribe();
+        let begun = state.wait_for(|state| state.readable > span.offset || state.end.is_some()).await;
+        if let Some(Err(error)) = &begun.map_err(|_| broken_off())?.end {
+            return Err(error.clone());
+        }
+        let follower = Follower { progress: Arc::clone(self), state, at: span.offset, until: Some(span.end()) };
+        Ok(Body::Stream { size: Some(span.len), chunks: follower.chunks() })
+    }
+
     fn view(&self) -> Option<Arc<dyn View>> {
         self.view.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -50,17 +71,38 @@ struct Follower {
     progress: Arc<Progress>,
     state: watch::Receiver<State>,
     at: u64,
+    /// Where to end; `None` to go on as long as the upload does.
+    until: Option<u64>,
+}
+
+fn broken_off() -> Error {
+    Error::upstream("the upload was broken off")
 }
 
 impl Follower {
+    fn chunks(self) -> Chunks {
+        stream::try_unfold(self, |mut follower| async { Ok(follower.next().await?.map(|bytes| (bytes, follower))) })
+            .boxed()
+    }
+
+    /// Up to where bytes may go out now.
+    fn ready(&self, state: &State) -> u64 {
+        match (self.until, &state.end) {
+            (None, _) => state.readable,
+            (Some(until), Some(Ok(()))) => until,
+            (Some(until), _) => state.readable.min(until.saturating_sub(1)),
+        }
+    }
+
     /// The next bytes; `None` at the clean end.
     async fn next(&mut self) -> Result<Option<bytes::Bytes>> {
         loop {
             let state = self.state.borrow_and_update().clone();
-            if state.readable > self.at
+            let ready = self.ready(&state);
+            if ready > self.at
                 && let Some(view) = self.progress.view()
             {
-                let len = (state.readable - self.at).min(PIECE);
+                let len = (ready - self.at).min(PIECE);
                 let body = view.body(Span { offset: self.at, len })?;
                 self.at += len;
                 return collect(body, len).await.map(Some);
@@ -68,7 +110,7 @@ impl Follower {
             match state.end {
                 Some(end) => return end.map(|()| None),
                 None => {
-                    self.state.changed().await.map_err(|_| Error::upstream("the upload was broken off"))?;
+                    self.state.changed().await.map_err(|_| broken_off())?;
                 }
             }
         }
@@ -86,10 +128,7 @@ impl Namespace {
         let progress = self.space.uploads().get(id).cloned();
         let progress = progress.ok_or_else(|| Error::absent("nobody writes such an upload now"))?;
         let state = progress.state.subscribe();
-        let follower = Follower { progress, state, at: from };
-        let chunks = stream::try_unfold(follower, |mut follower| async {
-            Ok(follower.next().await?.map(|bytes| (bytes, follower)))
-        });
-        Ok(Body::Stream { size: None, chunks: chunks.boxed() })
+        let follower = Follower { progress, state, at: from, until: None };
+        Ok(Body::Stream { size: None, chunks: follower.chunks() })
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use model::{Catalog, Change, Digest, Epoch, Error, Kind, KindId, Location, Outcome, Result, Store};
+use model::{Catalog, Change, Digest, Epoch, Error, Kind, KindId, Location, Outcome, Result, Store, Upstream};
 
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +20,7 @@ use crate::tasks::Tasks;
 use crate::token::Tokens;
 
 /// What an operator decides.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// The namespaces that exist, with their limits in bytes.
     pub namespaces: Vec<(String, u64)>,
@@ -34,6 +34,27 @@ pub struct Settings {
     pub parked: Duration,
     /// How long the journal is kept.
     pub journal: Duration,
+    /// Signs passes. Whoever has it can make them; a hub that is given the same one after a restart honours those that
+    /// it made before.
+    pub secret: [u8; 32],
+    /// Where names and blobs come from that are not here; the first that knows a name is asked.
+    pub upstreams: Vec<Arc<dyn Upstream>>,
+}
+
+impl fmt::Debug for Settings {
+    /// Without the secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { namespaces, grace, disk_reserve, cached, parked, journal, secret: _, upstreams } = self;
+        f.debug_struct("Settings")
+            .field("namespaces", namespaces)
+            .field("grace", grace)
+            .field("disk_reserve", disk_reserve)
+            .field("cached", cached)
+            .field("parked", parked)
+            .field("journal", journal)
+            .field("upstreams", upstreams)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Settings {
@@ -45,6 +66,8 @@ impl Default for Settings {
             cached: 256 << 10,
             parked: Duration::from_secs(24 * 3600),
             journal: Duration::from_secs(90 * 24 * 3600),
+            secret: rand::random(),
+            upstreams: Vec::new(),
         }
     }
 }
@@ -191,6 +214,7 @@ impl Hub {
     /// Ends background work and writes down what is only in memory. Requests have ended before.
     pub async fn close(&self) {
         self.0.closing.cancel();
+        self.rest_waiting(true).await;
         self.0.tasks.finish().await;
         for space in self.spaces() {
             let _one_at_a_time = space.candidates.lock().await;

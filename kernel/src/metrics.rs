@@ -30,6 +30,15 @@ pub(crate) struct Metrics {
     verbs: Family<Verb, Counter>,
     seconds: Seconds,
     pub(crate) lost: Counter,
+    /// Answers with what was here because an upstream failed.
+    pub(crate) stale: Counter,
+    fetches: Family<Fetch, Counter>,
+    fetched: Counter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Fetch {
+    outcome: &'static str,
 }
 
 #[derive(Debug)]
@@ -48,6 +57,13 @@ impl Metrics {
         let outcome = error.map_or("ok", outcome);
         self.verbs.get_or_create(&Verb { namespace: namespace.to_owned(), verb, outcome }).inc();
         self.seconds.0.get_or_create(&Named { verb }).observe(took.as_secs_f64());
+    }
+
+    /// A fetch from an upstream has ended, with this many bytes.
+    pub(crate) fn fetched(&self, done: Result<u64, &Error>) {
+        let outcome = done.as_ref().map_or_else(|error| outcome(error), |_| "ok");
+        self.fetches.get_or_create(&Fetch { outcome }).inc();
+        self.fetched.inc_by(done.unwrap_or(0));
     }
 }
 
@@ -78,6 +94,10 @@ impl Hub {
         registry.register("entrepot_verbs", "Verbs by namespace and outcome", metrics.verbs.clone());
         registry.register("entrepot_verb_seconds", "Seconds that verbs took", metrics.seconds.0.clone());
         registry.register("entrepot_lost_blobs", "Blobs found damaged", metrics.lost.clone());
+        let stale = "Answers with what was here because an upstream failed";
+        registry.register("entrepot_upstream_stale", stale, metrics.stale.clone());
+        registry.register("entrepot_upstream_fetches", "Blobs fetched from upstreams", metrics.fetches.clone());
+        registry.register("entrepot_upstream_fetched_bytes", "Bytes fetched from upstreams", metrics.fetched.clone());
         registry.register_collector(Box::new(Totals(self.clone())));
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use bytes::Bytes;
-use model::{Blob, Body, Change, Digest, Error, Name, NameRow, Outcome, Place, Pointer, Result, Retention, Time, When};
+use model::{Blob, Body, Change, Digest, Error, Name, Outcome, Place, Result, Time};
 use sha2::{Digest as _, Sha256};
 
 use crate::hub::Hub;
@@ -20,6 +20,15 @@ use crate::space::Space;
 pub(crate) const ROW: usize = 64 << 10;
 /// The largest blob of [`Namespace::put`] and [`Namespace::read_small`].
 pub(crate) const SMALL: u64 = 16 << 20;
+
+/// How claimed bytes came.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Brought {
+    /// From the upstream that promised them.
+    pub(crate) source: Option<String>,
+    /// To be known by this weak name from the same moment on.
+    pub(crate) name: Option<Name>,
+}
 
 /// A namespace, entered by a caller.
 #[derive(Clone)]
@@ -47,6 +56,14 @@ impl Namespace {
         Self { foreign: true, ..self }
     }
 
+    /// Asserts a right on a name, for a protocol that must answer about rights before it looks at a request.
+    ///
+    /// # Errors
+    /// As [`Namespace::may`].
+    pub fn may_on(&self, right: Rights, name: &Name) -> Result<()> {
+        self.granted.assert_on(right, name)
+    }
+
     /// Asserts a right, for a protocol that must answer about rights before it looks at a request.
     ///
     /// # Errors
@@ -60,79 +77,6 @@ impl Namespace {
         let done = work.await;
         self.hub.metrics().verb(&self.space.name, verb, done.as_ref().err(), began.elapsed());
         done
-    }
-
-    /// What a name points at. Counts as a use.
-    ///
-    /// # Errors
-    /// `Absent` when it is not bound, has ended, or what it holds is lost.
-    pub async fn find(&self, name: &Name) -> Result<NameRow> {
-        self.granted.assert_on(Rights::READ, name)?;
-        self.measured("find", async {
-            let absent = || Error::absent(format!("{name} is not bound"));
-            let row = self.hub.catalog().names(self.space.id, vec![name.clone()]).await?.pop().flatten();
-            let now = Time::now();
-            let row = row.filter(|row| !row.pointer.keep.over(now)).ok_or_else(absent)?;
-            if self.space.lost.load(Relaxed) > 0
-                && row.pointer.keep != Retention::Firm
-                && !self.lost_below(&row.pointer).await?.is_empty()
-            {
-                return Err(absent());
-            }
-            self.space.names().insert(name.clone(), now);
-            Ok(row)
-        })
-        .await
-    }
-
-    /// What a pointer holds and is lost.
-    async fn lost_below(&self, pointer: &Pointer) -> Result<Vec<Digest>> {
-        let also = pointer.also.iter().map(|link| link.blob.digest);
-        self.hub.catalog().lost_below(self.space.id, also.chain([pointer.blob.digest]).collect()).await
-    }
-
-    /// Names that begin with `prefix`, in byte order, after `after`; ended ones and those that the caller may not
-    /// read are left out. Fewer than `limit` do not mean the end: an empty answer does.
-    ///
-    /// # Errors
-    /// When the caller may read no names here.
-    pub async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(Name, NameRow)>> {
-        self.granted.assert(Rights::READ)?;
-        self.measured("list", async {
-            let mut after = after.map(ToOwned::to_owned);
-            loop {
-                let page = self.hub.catalog().list(self.space.id, prefix.to_owned(), after, limit).await?;
-                let Some((last, _)) = page.last() else { return Ok(page) };
-                after = Some(last.as_str().to_owned());
-                let now = Time::now();
-                let seen: Vec<_> = page
-                    .into_iter()
-                    .filter(|(name, row)| !row.pointer.keep.over(now) && self.granted.on(Rights::READ, name.as_str()))
-                    .collect();
-                if !seen.is_empty() {
-                    return Ok(seen);
-                }
-            }
-        })
-        .await
-    }
-
-    /// Removes a name.
-    ///
-    /// # Errors
-    /// `Absent`, or `Conflict` when it points elsewhere than `when` says.
-    pub async fn unbind(&self, name: &Name, when: When) -> Result<()> {
-        self.granted.assert_on(Rights::DELETE, name)?;
-        self.measured("unbind", async {
-            let (space, by) = (self.space.id, self.granted.who().to_owned());
-            let change = Change::Unbind { space, name: name.clone(), when, unused_since: None, at: Time::now(), by };
-            match self.apply_names(change).await? {
-                Some(Outcome::Fell(_)) => Ok(()),
-                Some(Outcome::Conflict) => Err(Error::conflict(format!("{name} points elsewhere by now"))),
-                _ => Err(Error::absent(format!("{name} is not bound"))),
-            }
-        })
-        .await
     }
 
     /// Applies a bind or an unbind; what it let go of can be evicted from now on.
@@ -255,19 +199,19 @@ impl Namespace {
         }
         let indices: Vec<usize> = wanted.iter().map(|(index, ..)| *index).collect();
         let claims = wanted.into_iter().map(|(_, blob, place)| (blob, place)).collect();
-        Ok(indices.into_iter().zip(self.claim(claims).await?).collect())
+        Ok(indices.into_iter().zip(self.claim(claims, Brought::default()).await?).collect())
     }
 
     /// Laws 1 and 2: leases for bytes that are durable, or that become so in the same transaction.
-    pub(crate) async fn claim(&self, claims: Vec<(Blob, Place)>) -> Result<Vec<Result<()>>> {
+    pub(crate) async fn claim(&self, claims: Vec<(Blob, Place)>, brought: Brought) -> Result<Vec<Result<()>>> {
         if claims.is_empty() {
             return Ok(Vec::new());
         }
         let namespace = self.clone();
-        self.hub.to_the_end("claim blobs", async move { namespace.write_leases(claims).await }).await
+        self.hub.to_the_end("claim blobs", async move { namespace.write_leases(claims, brought).await }).await
     }
 
-    async fn write_leases(&self, claims: Vec<(Blob, Place)>) -> Result<Vec<Result<()>>> {
+    async fn write_leases(&self, claims: Vec<(Blob, Place)>, brought: Brought) -> Result<Vec<Result<()>>> {
         let (used, limit) = (Time::now(), self.space.limit.load(Relaxed));
         let placed: Vec<_> = claims
             .iter()
@@ -277,11 +221,15 @@ impl Namespace {
             })
             .collect();
         let space = self.space.id;
-        let changes = claims
-            .into_iter()
-            .map(|(blob, place)| Change::Claim { space, blob, place, used, limit, aliases: Vec::new() })
-            .collect();
-        let outcomes = self.hub.catalog().apply(changes).await?;
+        let Brought { source, name } = brought;
+        let names = name.filter(|_| claims.len() == 1).map(|name| self.weak(&name, claims[0].0));
+        let changes = claims.into_iter().map(|(blob, place)| {
+            let source = source.clone();
+            Change::Claim { space, blob, place, used, limit, aliases: Vec::new(), source }
+        });
+        let mut outcomes = self.hub.catalog().apply(changes.chain(names).collect()).await?;
+        // The name's own: it is refused only where the claim before it was.
+        outcomes.truncate(placed.len());
         let mut spare = Vec::new();
         let mut results = Vec::with_capacity(outcomes.len());
         for ((blob, at, generation), outcome) in placed.into_iter().zip(outcomes) {
@@ -334,6 +282,27 @@ impl Namespace {
         .await
     }
 
+    /// Makes a blob of this namespace stay as if its bytes had been brought here: an upstream that has it too is not
+    /// relied on any more.
+    ///
+    /// # Errors
+    /// `Incomplete` when the bytes are not here, `Full`.
+    pub async fn keep(&self, blob: Blob) -> Result<()> {
+        self.granted.assert(Rights::WRITE)?;
+        self.measured("keep", async {
+            let row = self.hub.catalog().leases(self.space.id, vec![blob.digest], false).await?.pop().flatten();
+            match row {
+                _ if blob == Blob::EMPTY => Ok(()),
+                Some(row) if row.held && row.here && row.blob == blob => match row.source {
+                    Some(_) => self.hold(blob).await,
+                    None => Ok(()),
+                },
+                _ => Err(Error::incomplete(vec![blob.digest])),
+            }
+        })
+        .await
+    }
+
     /// A lease on a blob that another namespace has.
     async fn hold(&self, blob: Blob) -> Result<()> {
         if blob == Blob::EMPTY {
@@ -363,7 +332,7 @@ impl Namespace {
     /// `Absent`, `OutOfRange`, `Lost`.
     pub async fn read(&self, digest: Digest, offset: u64, limit: Option<u64>) -> Result<(Blob, Body)> {
         self.granted.assert(Rights::DIGEST)?;
-        self.measured("read", self.hub.read(&self.space, digest, offset, limit)).await
+        self.measured("read", self.hub.read(&self.space, digest, offset, limit, None)).await
     }
 
     /// Whole small blobs (at most 16 MiB each), each with its own result. Counts as a use. One of another size
@@ -374,17 +343,6 @@ impl Namespace {
     pub async fn read_small(&self, blobs: &[Blob]) -> Result<Vec<Result<Bytes>>> {
         self.granted.assert(Rights::DIGEST)?;
         self.measured("read_small", self.hub.read_small(&self.space, blobs)).await
-    }
-
-    /// Binds all of these names or none, once everything that they must link to is held here.
-    ///
-    /// # Errors
-    /// `Incomplete` with what is missing, `Conflict`, `Malformed` when a blob is not of its kind.
-    pub async fn bind(&self, list: Vec<(Name, Pointer, When)>) -> Result<()> {
-        for (name, ..) in &list {
-            self.granted.assert_on(Rights::WRITE, name)?;
-        }
-        self.measured("bind", self.bind_closure(list)).await
     }
 }
 

@@ -57,7 +57,7 @@ impl Space {
         let size = i64::try_from(size).unwrap_or(i64::MAX);
         match outcome {
             Outcome::Held { new: true, .. } => self.used.fetch_add(size, Relaxed),
-            Outcome::Reaped { freed, .. } | Outcome::Freed(freed) => {
+            Outcome::Reaped { freed, .. } | Outcome::Freed { bytes: freed, .. } => {
                 self.used.fetch_sub(i64::try_from(*freed).unwrap_or(i64::MAX), Relaxed)
             }
             _ => return,

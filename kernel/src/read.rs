@@ -3,11 +3,12 @@
 
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use model::{Blob, Body, Digest, Error, LeaseRow, Location, Result, Span, Time};
+use model::{Blob, Body, Digest, Error, LeaseRow, Location, Name, Result, Span, Time};
 use sha2::{Digest as _, Sha256};
 use tokio::task::spawn_blocking;
 
@@ -24,10 +25,11 @@ const TOGETHER: usize = 512;
 impl Hub {
     pub(crate) async fn read(
         &self,
-        space: &Space,
+        space: &Arc<Space>,
         digest: Digest,
         offset: u64,
         limit: Option<u64>,
+        hint: Option<&Name>,
     ) -> Result<(Blob, Body)> {
         if digest == Digest::EMPTY {
             Span::within(0, offset, limit)?;
@@ -38,6 +40,12 @@ impl Hub {
             let row = self.lease(space, digest).await?;
             let blob = row.blob;
             let span = Span::within(blob.size, offset, limit)?;
+            if !row.held {
+                let source = row.source.map(Name::new).transpose()?;
+                let from: Vec<Name> =
+                    hint.cloned().into_iter().chain(source.filter(|from| hint != Some(from))).collect();
+                return Ok((blob, self.bring(space, blob, span, from).await?));
+            }
             let at = row.at;
             let found = match (row.bytes, at) {
                 (Some(bytes), _) => right(&digest, &bytes).map(|()| {
@@ -60,14 +68,14 @@ impl Hub {
         }
     }
 
-    /// The lease of a blob that is Here, touched.
+    /// The lease of a blob that is Here, or promised, touched.
     async fn lease(&self, space: &Space, digest: Digest) -> Result<LeaseRow> {
         let now = Time::now();
         let seen = space.presence.look(&digest, now);
         let row = self.catalog().leases(space.id, vec![digest], true).await?.pop().flatten();
-        let row = row.filter(|row| row.here && row.held);
+        let row = row.filter(|row| if row.held { row.here } else { row.source.is_some() });
         let row = row.ok_or_else(|| Error::absent(format!("blob {digest} is not here")))?;
-        if let Seen::Ask(generation) = seen {
+        if let (Seen::Ask(generation), true) = (seen, row.held) {
             space.presence.learn(&digest, row.blob.size, generation, now);
         }
         Ok(row)
@@ -91,7 +99,7 @@ impl Hub {
         }
     }
 
-    pub(crate) async fn read_small(&self, space: &Space, blobs: &[Blob]) -> Result<Vec<Result<Bytes>>> {
+    pub(crate) async fn read_small(&self, space: &Arc<Space>, blobs: &[Blob]) -> Result<Vec<Result<Bytes>>> {
         let now = Time::now();
         let mut found = Vec::with_capacity(blobs.len());
         // Some at a time: a row may be larger than what was announced, and is only then known to be.
@@ -111,7 +119,7 @@ impl Hub {
     }
 
     /// A whole small blob, as its row says.
-    async fn whole(&self, space: &Space, blob: Blob, row: Option<LeaseRow>) -> Result<Bytes> {
+    async fn whole(&self, space: &Arc<Space>, blob: Blob, row: Option<LeaseRow>) -> Result<Bytes> {
         match row {
             None if blob == Blob::EMPTY => Ok(Bytes::new()),
             Some(LeaseRow { blob: held, bytes, .. }) if held == blob => match bytes {
@@ -120,7 +128,7 @@ impl Hub {
                     Err(Error::too_big(format!("{} bytes are too many for one message: stream them", blob.size)))
                 }
                 _ => {
-                    let (_, body) = self.read(space, blob.digest, 0, None).await?;
+                    let (_, body) = self.read(space, blob.digest, 0, None, None).await?;
                     collect(body, blob.size).await
                 }
             },
@@ -182,8 +190,8 @@ fn matches(digest: &Digest, hash: Sha256) -> Result<()> {
 }
 
 /// Hashes a file's span.
-pub(crate) fn hash_file(file: &std::fs::File, span: Span) -> io::Result<Sha256> {
-    let mut hash = Sha256::new();
+pub(crate) fn hash_file<H: sha2::Digest>(file: &std::fs::File, span: Span) -> io::Result<H> {
+    let mut hash = H::new();
     let mut piece = vec![0; PIECE];
     let mut at = span.offset;
     while at < span.end() {

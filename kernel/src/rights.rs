@@ -40,6 +40,12 @@ impl Rights {
         ("admin", Self::ADMIN),
     ];
 
+    /// Those that are in both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// True when all of `other` are in here.
     #[must_use]
     pub const fn has(self, other: Self) -> bool {
@@ -173,6 +179,11 @@ impl Granted {
     pub(crate) fn new(caller: &Caller, namespace: &str) -> Self {
         let grants = caller.grants.iter().filter(|grant| grant.covers(namespace)).cloned().collect();
         Self { caller: caller.clone(), grants }
+    }
+
+    /// What the hub does by itself, such as keeping what an upstream sent.
+    pub(crate) fn own() -> Self {
+        Self::new(&Caller::known("hub", vec![Grant::everywhere(Rights::ALL)]), "*")
     }
 
     pub(crate) fn who(&self) -> &str {

@@ -3,15 +3,18 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::{Name, NamespaceId, NamespaceRow, Time};
 
 use crate::absence::Absence;
 use crate::evict::Candidates;
+use crate::fetch::Fetches;
 use crate::follow::Progress;
+use crate::mirror::Mirror;
 use crate::presence::Presence;
 use crate::quota::Reserved;
+use crate::upload::Upload;
 
 pub(crate) struct Space {
     pub(crate) id: NamespaceId,
@@ -34,7 +37,10 @@ pub(crate) struct Space {
     pub(crate) candidates: tokio::sync::Mutex<Candidates>,
     uploads: Mutex<HashMap<String, Arc<Progress>>>,
     parked: Mutex<HashMap<String, Reserved>>,
+    waiting: Mutex<HashMap<String, (Instant, Upload)>>,
     names: Mutex<HashMap<Name, Time>>,
+    pub(crate) mirror: Mirror,
+    pub(crate) fetches: Fetches,
 }
 
 impl Space {
@@ -53,7 +59,10 @@ impl Space {
             candidates: tokio::sync::Mutex::default(),
             uploads: Mutex::default(),
             parked: Mutex::default(),
+            waiting: Mutex::default(),
             names: Mutex::default(),
+            mirror: Mirror::default(),
+            fetches: Fetches::default(),
         }
     }
 
@@ -65,6 +74,11 @@ impl Space {
     /// What parked uploads keep reserved, by their id.
     pub(crate) fn parked(&self) -> MutexGuard<'_, HashMap<String, Reserved>> {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Uploads between two parts, by their id, and since when.
+    pub(crate) fn waiting(&self) -> MutexGuard<'_, HashMap<String, (Instant, Upload)>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Uses of names that the catalog does not have yet.

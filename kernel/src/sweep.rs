@@ -75,6 +75,7 @@ impl Hub {
     /// # Errors
     /// When the catalog or the store fails.
     pub async fn sweep(&self) -> Result<()> {
+        self.rest_waiting(false).await;
         for space in self.spaces().cloned().collect::<Vec<_>>() {
             {
                 let _no_reap = space.candidates.lock().await;

@@ -4,14 +4,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use model::{Blob, Body, Change, Digest, Epoch, Error, Meaning, Outcome, Place, Result, Span, Stage, Time, UploadRow};
-use sha2::{Digest as _, Sha256};
+use model::{
+    Blob, Body, Change, Digest, Epoch, Error, Meaning, Name, Outcome, Place, Result, Span, Stage, Time, UploadRow,
+};
+use sha2::{Digest as _, Sha256, Sha512};
 use tokio::task::spawn_blocking;
 
 use crate::follow::Progress;
-use crate::namespace::{Namespace, ROW};
+use crate::namespace::{Brought, Namespace, ROW};
 use crate::quota::Reserved;
 use crate::read::hash_file;
 use crate::rights::Rights;
@@ -20,6 +23,10 @@ use crate::rights::Rights;
 const PIECE: usize = 256 << 10;
 /// An upload of unknown size takes room in these steps.
 const STEP: u64 = 1 << 20;
+/// Uploads that wait in memory: some hundred bytes each, and at most a piece. More of them rest at once.
+const WAITING: usize = 4096;
+/// How long they wait. Clients that are alive send the next part within milliseconds.
+const WAIT: Duration = Duration::from_secs(20);
 
 /// What somebody wants to upload.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +39,10 @@ pub struct Claim {
     pub resume: Option<String>,
     /// Somebody will watch it: each piece is readable at once.
     pub live: bool,
+    /// Its SHA-512, where somebody announced that: `commit` checks it too.
+    pub sha512: Option<[u8; 64]>,
+    /// A weak name that is to point at it from the moment on when it is held.
+    pub name: Option<Name>,
 }
 
 /// A blob that is being written. Dropped, it rests if its claim has an id, else it is gone.
@@ -47,6 +58,8 @@ pub struct Upload {
     stage: Option<Box<dyn Stage>>,
     reserved: Option<Reserved>,
     progress: Arc<Progress>,
+    /// Who promised it.
+    source: Option<String>,
     /// The catalog has a row of it.
     rests: bool,
     stand: Stand,
@@ -82,33 +95,40 @@ impl Namespace {
     /// `Full` when there is no room for it, `Busy` when somebody writes under that id now.
     pub async fn upload(&self, claim: Claim) -> Result<Upload> {
         self.granted.assert(Rights::WRITE)?;
-        self.measured("upload", async {
-            let reserved = self.hub.reserve(&self.space, claim.size.unwrap_or(0)).await?;
-            let id = claim.resume.as_deref().map(|id| self.scoped(id));
-            let progress = Progress::new(0);
-            self.register(id.as_deref(), &progress)?;
-            let at = self.hub.fresh();
-            let upload = Upload {
-                namespace: self.clone(),
-                claim,
-                id,
-                at,
-                hash: Sha256::new(),
-                offset: 0,
-                gathered: BytesMut::new(),
-                stage: None,
-                reserved: Some(reserved),
-                progress,
-                rests: false,
-                stand: Stand::Whole,
-                done: false,
-            };
-            if let Some(id) = &upload.id {
-                self.drop_parked(id).await?;
-            }
-            Ok(upload)
-        })
-        .await
+        self.may_name(&claim)?;
+        self.measured("upload", self.begin(claim, Progress::new(0), None)).await
+    }
+
+    fn may_name(&self, claim: &Claim) -> Result<()> {
+        claim.name.iter().try_for_each(|name| self.granted.assert_on(Rights::WRITE, name))
+    }
+
+    /// Begins an upload that others may be watching already. With a source, an upstream brings the bytes.
+    pub(crate) async fn begin(&self, claim: Claim, progress: Arc<Progress>, source: Option<String>) -> Result<Upload> {
+        let reserved = self.hub.reserve(&self.space, claim.size.unwrap_or(0)).await?;
+        let id = claim.resume.as_deref().map(|id| self.scoped(id));
+        self.register(id.as_deref(), &progress)?;
+        let at = self.hub.fresh();
+        let upload = Upload {
+            namespace: self.clone(),
+            claim,
+            id,
+            at,
+            hash: Sha256::new(),
+            offset: 0,
+            gathered: BytesMut::new(),
+            stage: None,
+            reserved: Some(reserved),
+            progress,
+            source,
+            rests: false,
+            stand: Stand::Whole,
+            done: false,
+        };
+        if let Some(id) = &upload.id {
+            self.drop_parked(id).await?;
+        }
+        Ok(upload)
     }
 
     /// Goes on with an upload that rests.
@@ -119,6 +139,11 @@ impl Namespace {
         self.granted.assert(Rights::WRITE)?;
         self.measured("resume", async {
             let id = self.scoped(id);
+            let waits = self.space.waiting().remove(&id);
+            if let Some((_, mut upload)) = waits {
+                upload.namespace = self.clone();
+                return Ok(upload);
+            }
             let Some(row) = self.parked(&id).await? else {
                 return Err(Error::absent("no upload rests under this id: begin again"));
             };
@@ -136,6 +161,7 @@ impl Namespace {
                 stage: None,
                 reserved,
                 progress,
+                source: None,
                 rests: true,
                 stand: Stand::Unsure,
                 done: false,
@@ -222,12 +248,48 @@ impl Upload {
         self.offset
     }
 
-    /// Says now, if it was not known before, what it will be.
-    #[must_use]
-    pub fn expect(mut self, blob: Option<Digest>, size: Option<u64>) -> Self {
-        self.claim.digest = blob.or(self.claim.digest);
-        self.claim.size = size.or(self.claim.size);
-        self
+    /// Says now, if it was not known before, what it will be and how it is to be known.
+    ///
+    /// # Errors
+    /// When the caller may not write the name.
+    pub fn expect(mut self, known: Claim) -> Result<Self> {
+        self.namespace.may_name(&known)?;
+        if known.digest.is_some() || known.sha512.is_some() {
+            (self.claim.digest, self.claim.sha512) = (known.digest, known.sha512);
+        }
+        self.claim.size = known.size.or(self.claim.size);
+        self.claim.name = known.name.or(self.claim.name.take());
+        Ok(self)
+    }
+
+    /// Gives it up: it rests nowhere any more, and its bytes are gone.
+    ///
+    /// # Errors
+    /// When the catalog or the store fails.
+    pub async fn abandon(mut self) -> Result<()> {
+        let hub = self.namespace.hub.clone();
+        let work = async move {
+            self.stand = Stand::Over;
+            let gone = self.vanish().await;
+            self.left();
+            gone
+        };
+        hub.to_the_end("give an upload up", work).await
+    }
+
+    /// Lets it wait for its next part: in memory for a short while, then it rests. What it has taken since it last
+    /// rested is lost in a crash.
+    ///
+    /// # Errors
+    /// As [`Upload::park`].
+    pub async fn pause(self) -> Result<()> {
+        let Some(id) = self.id.clone() else { return self.park().await };
+        let space = Arc::clone(&self.namespace.space);
+        if self.stand != Stand::Whole || space.waiting().len() >= WAITING {
+            return self.park().await;
+        }
+        space.waiting().insert(id, (Instant::now(), self));
+        Ok(())
     }
 
     /// Takes more bytes; returns the new offset.
@@ -358,6 +420,12 @@ impl Upload {
             self.forget_id().await?;
             return Err(Error::mismatch(format!("the bytes are {digest} and {announced} was announced")));
         }
+        if let Some(announced) = self.claim.sha512
+            && announced != self.sha512().await?
+        {
+            self.forget_id().await?;
+            return Err(Error::mismatch("the bytes have another SHA-512 than was announced"));
+        }
         let hub = self.namespace.hub.clone();
         let place = if self.stage.is_none() && self.gathered.len() <= ROW {
             Place::Row(self.gathered.split().freeze())
@@ -370,11 +438,30 @@ impl Upload {
             }
             Place::At(at)
         };
-        let claimed = self.namespace.claim(vec![(blob, place)]).await?.pop();
+        let brought = Brought { source: self.source.take(), name: self.claim.name.take() };
+        let claimed = self.namespace.claim(vec![(blob, place)], brought).await?.pop();
         claimed.unwrap_or_else(|| Err(Error::broken("a claim had no outcome")))?;
         self.forget_id().await?;
         self.end(Ok(()));
         Ok(blob)
+    }
+
+    /// Read once more: who asks for it names it only at the end.
+    async fn sha512(&mut self) -> Result<[u8; 64]> {
+        const DOING: &str = "hash an upload";
+        let Some(stage) = &mut self.stage else { return Ok(Sha512::digest(&self.gathered).into()) };
+        if !self.gathered.is_empty() {
+            stage.append(self.gathered.split().freeze()).await?;
+        }
+        stage.flush().await?;
+        let hash = match stage.view().body(Span::whole(self.offset))? {
+            Body::File { file, span } => spawn_blocking(move || hash_file::<Sha512>(&file, span))
+                .await
+                .map_err(|cause| Error::broken(DOING).because(cause))?
+                .map_err(|cause| Error::io(DOING, cause))?,
+            body => Sha512::new_with_prefix(crate::read::collect(body, self.offset).await?),
+        };
+        Ok(hash.finalize().into())
     }
 
     /// It rests nowhere any more.
@@ -397,10 +484,27 @@ impl Upload {
         let offset = self.offset;
         self.progress.state.send_modify(|state| {
             state.readable = if end.is_ok() { offset } else { state.readable };
-            state.end = Some(end);
+            state.end.get_or_insert(end);
         });
         self.unregister();
         self.done = true;
+    }
+}
+
+impl crate::hub::Hub {
+    /// Parks the uploads that have waited for long, or all.
+    pub(crate) async fn rest_waiting(&self, all: bool) {
+        let spaces: Vec<_> = self.spaces().cloned().collect();
+        for space in spaces {
+            let over = |at: &Instant| all || at.elapsed() >= WAIT;
+            let late: Vec<Upload> =
+                space.waiting().extract_if(|_, (at, _)| over(at)).map(|(_, (_, upload))| upload).collect();
+            for upload in late {
+                if let Err(error) = upload.park().await {
+                    tracing::warn!(%error, "an upload that waited for its client could not be parked");
+                }
+            }
+        }
     }
 }
 
@@ -421,6 +525,7 @@ impl Drop for Upload {
             stage: self.stage.take(),
             reserved: self.reserved.take(),
             progress: Arc::clone(&self.progress),
+            source: self.source.take(),
             rests: self.rests,
             stand: self.stand,
             done: true,

@@ -42,8 +42,10 @@ pub struct Binding {
     pub pointer: Pointer,
     /// The guard.
     pub when: When,
-    /// What the name counts: the root and what stands beside it. Empty in a namespace with foreign closure.
+    /// What must be there for the name: the root and what stands beside it. Empty in a namespace with foreign closure.
     pub roots: Vec<Child>,
+    /// The name counts its roots: they stay as long as it does.
+    pub holds: bool,
 }
 
 /// A guarded change. Each is applied or refused alone: one that is refused never takes its neighbours with it.
@@ -67,8 +69,10 @@ pub enum Change {
         limit: u64,
         /// Digests of other algorithms: (algorithm, bytes).
         aliases: Vec<(String, Vec<u8>)>,
+        /// Who promised it, if an upstream brought it: it may be demoted. `None` for what a client brought.
+        source: Option<String>,
     },
-    /// A lease on a blob that is Here. `Absent` when it is not. → `Held`
+    /// A lease on a blob that is Here, as if its bytes had been brought. `Absent` when it is not. → `Held`
     Hold {
         /// Who is to have it.
         space: NamespaceId,
@@ -90,7 +94,8 @@ pub enum Change {
         /// Stamp.
         used: Time,
     },
-    /// A Held lease with a source becomes Promised again, whatever keeps it. → `Freed`, or `Kept`
+    /// A Held lease with a source becomes Promised again, whatever keeps it. Once no namespace holds the blob any
+    /// more, it is not Here, and its bytes can go. → `Freed`, or `Kept`
     Demote {
         /// Who.
         space: NamespaceId,
@@ -237,8 +242,13 @@ pub enum Outcome {
     Fell(Vec<Idle>),
     /// The row is gone; where the bytes are that it spoke of, `None` when they were in the row or nowhere.
     Forgot(Option<Location>),
-    /// This many bytes were given back.
-    Freed(u64),
+    /// Bytes were given back.
+    Freed {
+        /// To the namespace's quota.
+        bytes: u64,
+        /// Where the bytes are that no row speaks of any more; `None` when they were in a row, or stay.
+        gone: Option<Location>,
+    },
     /// The guard said no: something holds it, used it, or moved it.
     Kept,
     /// It is not there.

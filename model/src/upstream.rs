@@ -1,6 +1,7 @@
 //! Where blobs come from that we do not have.
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -35,6 +36,10 @@ pub struct Resolved {
 /// `Upstream` and others make it go on with what it has and ask again later; `Denied` is told to whoever asked.
 #[async_trait]
 pub trait Upstream: Send + Sync + fmt::Debug {
+    /// True for the names that it is to be asked for. Nobody else binds them.
+    fn knows(&self, name: &Name) -> bool;
+    /// How long an answer about this name counts; `None` for ever, because the name never moves.
+    fn lasts(&self, name: &Name) -> Option<Duration>;
     /// What the name points at there; `None` when it is not there. `known` is what it pointed at when it was last
     /// asked, so that the upstream may find out cheaply that nothing has changed.
     async fn resolve(&self, name: &Name, known: Option<&Pointer>) -> Result<Option<Found>>;

@@ -22,8 +22,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::certificate;
+use crate::lane::Lane;
 use crate::limits::Limits;
 use crate::listener::Listener;
+use crate::plain::Plain;
 use crate::request::Service;
 use crate::server::Server;
 use crate::tls::Tls;
@@ -43,6 +45,8 @@ pub(crate) struct Connection {
     pub(crate) tls: bool,
     /// The holder of the client certificate that TLS accepted.
     pub(crate) certificate: Option<Arc<str>>,
+    /// For files that go to a socket without TLS, where only HTTP/1.1 is framed so that the kernel can send them.
+    pub(crate) lane: Option<Arc<Lane>>,
 }
 
 /// Serves a listener until `stop`, then drains it.
@@ -146,9 +150,11 @@ async fn converse(
     if stream.set_nodelay(true).is_err() {
         return; // The other side is gone already.
     }
-    let connection = Connection { peer, tls: tls.is_some(), certificate: None };
+    let connection = Connection { peer, tls: tls.is_some(), certificate: None, lane: None };
     let Some(tls) = tls else {
-        return speak(service, stream, connection, stop).await;
+        let lane = Lane::new(service.numbers.sent_from_files());
+        let stream = Plain::new(stream, Arc::clone(&lane));
+        return speak(service, stream, Connection { lane: Some(lane), ..connection }, stop).await;
     };
     let limit = service.server.limits().handshake;
     let shaken = tokio::select! {

@@ -67,8 +67,13 @@ impl Health {
         let service = HealthServer::new(Services { health: self.clone(), names: services });
         let grpc = tonic::service::Routes::new(service).into_axum_router();
         [
-            Owned { owner: "health", prefixes: PROBES.iter().map(|path| (*path).to_owned()).collect(), routes },
-            Owned { owner: "health", prefixes: vec![SERVICE.to_owned()], routes: grpc },
+            Owned {
+                owner: "health",
+                prefixes: PROBES.iter().map(|path| (*path).to_owned()).collect(),
+                routes,
+                protocol: None,
+            },
+            Owned { owner: "health", prefixes: vec![SERVICE.to_owned()], routes: grpc, protocol: None },
         ]
     }
 }

@@ -38,6 +38,14 @@ pub struct Access {
     pub observers: bool,
 }
 
+/// True for Basic credentials of nobody without a password: clients of container registries send them when they
+/// have none.
+fn is_nobody(credentials: &[u8]) -> bool {
+    // ":" in base64.
+    matches!(credentials.split_at_checked(6), Some((scheme, value))
+        if scheme.eq_ignore_ascii_case(b"basic ") && value.trim_ascii() == b"Og==")
+}
+
 impl Access {
     /// Looks at the password file again if it changed. Blocks on the file system.
     pub(crate) fn refresh(&self) {
@@ -59,7 +67,8 @@ impl Access {
         vouched: Option<Vouched>,
     ) -> Result<Caller, Refusal> {
         // Where nobody can log in, credentials mean nothing: clients send them along out of habit.
-        if let Some(credentials) = headers.get(header::AUTHORIZATION).filter(|_| self.may_login()) {
+        let credentials = headers.get(header::AUTHORIZATION).filter(|_| self.may_login());
+        if let Some(credentials) = credentials.filter(|credentials| !is_nobody(credentials.as_bytes())) {
             return self.prove(kernel, credentials.to_str().map_err(|_| WRONG)?).await;
         }
         let certified = |name: &str| Caller::known(format!("cert:{name}"), self.certificate.clone());

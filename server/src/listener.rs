@@ -6,12 +6,12 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use model::{Error, Result};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
 use crate::identity::Access;
+use crate::prefixes::Table;
 use crate::tls::Tls;
 
 /// Connections that the kernel keeps for us while all of ours are in use; Linux cuts it to `somaxconn` (4096).
@@ -28,7 +28,7 @@ pub struct Listener {
     /// Who may do what here.
     pub access: Arc<Access>,
     /// What is served, as [`crate::Server::router`] puts it together.
-    pub router: Router,
+    pub router: Table,
 }
 
 impl fmt::Debug for Listener {

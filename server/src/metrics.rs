@@ -67,6 +67,7 @@ pub(crate) struct Metrics {
     seconds: Family<Spoken, Histogram, fn() -> Histogram>,
     received: Family<Place, Counter>,
     sent: Family<Place, Counter>,
+    sent_from_files: Family<Place, Counter>,
     connections: Family<Place, Gauge>,
 }
 
@@ -75,15 +76,18 @@ impl Metrics {
         let mut registry = Registry::default();
         let requests = Family::default();
         let seconds = Family::new_with_constructor((|| Histogram::new(SECONDS)) as fn() -> Histogram);
-        let (received, sent, connections) = (Family::default(), Family::default(), Family::default());
+        let (received, sent, sent_from_files) = (Family::default(), Family::default(), Family::default());
+        let connections = Family::default();
         let ours = registry.sub_registry_with_prefix("entrepot_server");
         ours.register("requests", "Requests that ended, by HTTP or gRPC status", Family::clone(&requests));
         ours.register("request_seconds", "From the first byte of a request to the last of its answer", seconds.clone());
         ours.register("received_bytes", "Bytes in the bodies of requests", Family::clone(&received));
         ours.register("sent_bytes", "Bytes in the bodies of answers", Family::clone(&sent));
+        let told = "Bytes of answers that the kernel sent from its cache of files";
+        ours.register("sent_from_files_bytes", told, Family::clone(&sent_from_files));
         ours.register("connections", "Connections that are open", Family::clone(&connections));
         register(&mut registry);
-        Self { registry: Arc::new(registry), requests, seconds, received, sent, connections }
+        Self { registry: Arc::new(registry), requests, seconds, received, sent, sent_from_files, connections }
     }
 
     /// The numbers of one listener.
@@ -98,6 +102,7 @@ impl Metrics {
             grpc: seconds(GRPC),
             received: self.received.get_or_create_owned(&place),
             sent: self.sent.get_or_create_owned(&place),
+            sent_from_files: self.sent_from_files.get_or_create_owned(&place),
             connections: self.connections.get_or_create_owned(&place),
             requests: self.requests.clone(),
             listener: Arc::clone(listener),
@@ -107,7 +112,7 @@ impl Metrics {
     pub(crate) fn owned(&self) -> Owned {
         let registry = Arc::clone(&self.registry);
         let routes = Router::new().route("/metrics", get(move || async move { render(&registry) }));
-        Owned { owner: "metrics", prefixes: vec!["/metrics".to_owned()], routes }
+        Owned { owner: "metrics", prefixes: vec!["/metrics".to_owned()], routes, protocol: None }
     }
 }
 
@@ -122,12 +127,18 @@ struct Own {
     grpc: Histogram,
     received: Counter,
     sent: Counter,
+    sent_from_files: Counter,
     connections: Gauge,
 }
 
 impl Numbers {
     pub(crate) fn listener(&self) -> &str {
         &self.0.listener
+    }
+
+    /// What the kernel sent from its cache of files.
+    pub(crate) fn sent_from_files(&self) -> Counter {
+        self.0.sent_from_files.clone()
     }
 
     /// Counts a connection until the result is dropped.

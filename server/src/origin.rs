@@ -83,6 +83,17 @@ pub struct Origin {
     pub local: bool,
 }
 
+impl Origin {
+    /// The URL of a path here as this client has to write it; `None` when it did not say which host it asked, or
+    /// wrote what is no host and port (RFC 3986, section 3.2.2) and must not be repeated in an answer.
+    #[must_use]
+    pub fn url(&self, path: &str) -> Option<String> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+        let host = self.host.as_deref().filter(|host| !host.is_empty() && host.bytes().all(plain))?;
+        Some(format!("{}://{host}{path}", if self.https { "https" } else { "http" }))
+    }
+}
+
 /// What a configured proxy found out about the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Vouched {
@@ -180,7 +191,12 @@ mod tests {
     }
 
     fn from(peer: &str) -> Connection {
-        Connection { peer: SocketAddr::new(peer.parse().expect("an address"), 1), tls: false, certificate: None }
+        Connection {
+            peer: SocketAddr::new(peer.parse().expect("an address"), 1),
+            tls: false,
+            certificate: None,
+            lane: None,
+        }
     }
 
     fn proxies() -> Proxies {
@@ -227,6 +243,14 @@ mod tests {
         assert!(origin.https && !origin.local);
         assert_eq!(origin.host.as_deref(), Some("cache.example"));
         assert_eq!(vouched, Some(Vouched::Certificate("client".into())));
+    }
+
+    #[test]
+    fn urls_are_the_clients_own() {
+        let url =
+            |host: &str| read(&Proxies::default(), &from("192.0.2.1"), Some(host), &mut HeaderMap::new()).0.url("/v2");
+        assert_eq!(url("[::1]:5000").as_deref(), Some("http://[::1]:5000/v2"));
+        assert!(url("").is_none() && url("a\",b=\"c").is_none() && url("a/b").is_none());
     }
 
     #[test]

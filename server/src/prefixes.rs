@@ -1,7 +1,6 @@
 //! The table of HTTP paths: who owns which prefix. A request goes to the owner of the longest prefix of its path
 //! and to nobody else, so the table is what happens, not a description of it.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
@@ -11,7 +10,8 @@ use http::{Request, StatusCode};
 use model::{Error, Result};
 use tower::ServiceExt;
 
-use crate::refusal;
+use crate::protocol::{Asked, Protocol};
+use crate::refusal::{self, Refusal};
 
 /// Routes, and the prefixes that lead to them.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Owned {
     pub prefixes: Vec<String>,
     /// What answers.
     pub routes: Router,
+    /// Who gives refusals for these paths their form; without one they are plain.
+    pub protocol: Option<Arc<dyn Protocol>>,
 }
 
 /// Refuses a table in which one prefix lies within another.
@@ -63,26 +65,43 @@ pub(crate) fn grpc_services(owned: &[Owned]) -> Vec<String> {
     parts.filter(|part| part.contains('.') && !part.contains('/')).map(ToOwned::to_owned).collect()
 }
 
-/// One router that sends each request to the owner of its path.
-pub(crate) fn join(owned: Vec<Owned>) -> Result<Router> {
-    check(owned.iter().flat_map(|owned| owned.prefixes.iter().map(|prefix| (owned.owner, prefix.as_str()))))?;
-    let mut table: Vec<(String, Router)> = Vec::new();
-    for owned in owned {
-        table.extend(owned.prefixes.into_iter().map(|prefix| (prefix, owned.routes.clone())));
-    }
-    // "/" is the shortest, so it comes last.
-    table.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
-    let table: Arc<[_]> = table.into();
-    Ok(Router::new().fallback_service(tower::service_fn(move |request: Request<Body>| {
-        let table = Arc::clone(&table);
-        async move {
-            let owner = table.iter().find(|(prefix, _)| covers(prefix, request.uri().path()));
-            match owner {
-                Some((_, routes)) => routes.clone().oneshot(request).await,
-                None => Ok::<Response, Infallible>(nobody(&request)),
-            }
+/// The table: sends each request to the owner of its path. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Table(Arc<[(String, Owned)]>);
+
+impl Table {
+    /// The table of these.
+    ///
+    /// # Errors
+    /// As [`check`].
+    pub(crate) fn new(all: Vec<Owned>) -> Result<Self> {
+        check(all.iter().flat_map(|owned| owned.prefixes.iter().map(|prefix| (owned.owner, prefix.as_str()))))?;
+        let mut table: Vec<(String, Owned)> = Vec::new();
+        for owned in all {
+            table.extend(owned.prefixes.iter().map(|prefix| (prefix.clone(), owned.clone())));
         }
-    })))
+        // "/" is the shortest, so it comes last.
+        table.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+        Ok(Self(table.into()))
+    }
+
+    fn owner(&self, path: &str) -> Option<&Owned> {
+        self.0.iter().find(|(prefix, _)| covers(prefix, path)).map(|(_, owned)| owned)
+    }
+
+    pub(crate) async fn answer(&self, request: Request<Body>) -> Response {
+        match self.owner(request.uri().path()) {
+            // Routers do not fail, they answer.
+            Some(owned) => owned.routes.clone().oneshot(request).await.unwrap_or_else(|never| match never {}),
+            None => nobody(&request),
+        }
+    }
+
+    /// A refusal in the form of whoever owns the path.
+    pub(crate) fn refuse(&self, refusal: &Refusal, asked: &Asked) -> Response {
+        let protocol = self.owner(asked.uri.path()).and_then(|owned| owned.protocol.as_ref());
+        protocol.and_then(|protocol| protocol.refuse(refusal, asked)).unwrap_or_else(|| refusal.to_plain())
+    }
 }
 
 fn nobody(request: &Request<Body>) -> Response {

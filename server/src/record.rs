@@ -18,6 +18,7 @@ use kernel::Caller;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::health;
+use crate::lane::Lane;
 use crate::metrics::{Code, Numbers};
 use crate::origin::Origin;
 use crate::request::RequestId;
@@ -158,14 +159,16 @@ pub(crate) struct Recorded {
     body: Body,
     /// What is left where the length is known: a connection asks no further once it has all.
     left: Option<u64>,
+    /// Where it is sent, if files can be sent there as such.
+    lane: Option<Arc<Lane>>,
     record: Record,
 }
 
 impl Recorded {
-    pub(crate) fn new(body: Body, mut record: Record) -> Self {
+    pub(crate) fn new(body: Body, lane: Option<Arc<Lane>>, mut record: Record) -> Self {
         let left = body.size_hint().exact();
         record.complete = body.is_end_stream() || left == Some(0) || record.method == Method::HEAD;
-        Self { body, left, record }
+        Self { body, left, lane, record }
     }
 }
 
@@ -175,7 +178,14 @@ impl HttpBody for Recorded {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = &mut *self;
-        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.body).poll_frame(cx)));
+        let (body, lane) = (&mut this.body, this.lane.as_ref());
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            let poll = || Pin::new(body).poll_frame(cx);
+            match lane {
+                Some(lane) => lane.enter(poll),
+                None => poll(),
+            }
+        }));
         let frame = match polled {
             Ok(polled) => ready!(polled),
             Err(_) => Some(Err(axum::Error::new("a panic while the answer was being made"))),

@@ -1,7 +1,9 @@
-//! Refusals before a protocol is reached, in the form that the client understands: an HTTP status with a line of
-//! text, or for gRPC an answer of headers only (gRPC over HTTP/2, "Trailers-Only").
+//! Refusals before a protocol is reached, in the form that the client understands: for gRPC an answer of headers only
+//! (gRPC over HTTP/2, "Trailers-Only"), else what the owner of the path makes of it ([`crate::Protocol::refuse`]), or
+//! an HTTP status with a line of text.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -9,7 +11,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 /// Why a request goes no further. The text is shown to the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub enum Refusal {
     /// The credentials are wrong, or there are none and some are needed.
     Unauthenticated(&'static str),
     /// Known, or unknown without a way to become known, and not allowed.
@@ -21,27 +23,53 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// The answer for a gRPC client or another one.
-    pub(crate) fn answer(&self, to_grpc: bool) -> Response {
-        let (status, code, text) = match self {
-            Self::Unauthenticated(text) => (StatusCode::UNAUTHORIZED, 16, *text),
-            Self::Denied(text) => (StatusCode::FORBIDDEN, 7, *text),
-            Self::Unavailable(text) => (StatusCode::SERVICE_UNAVAILABLE, 14, *text),
-            Self::Broken => (StatusCode::INTERNAL_SERVER_ERROR, 13, "the server failed; its log says why"),
-        };
-        if to_grpc {
-            return grpc(code, text);
-        }
-        let mut response = plain(status, text.to_owned());
-        let headers = response.headers_mut();
+    /// The HTTP status that says so.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
         match self {
-            Self::Unauthenticated(_) => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"entrepot\""));
-            }
-            Self::Unavailable(_) => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            }
-            Self::Denied(_) | Self::Broken => {}
+            Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+            Self::Denied(_) => StatusCode::FORBIDDEN,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Broken => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// What to tell the client.
+    #[must_use]
+    pub fn text(&self) -> &'static str {
+        match self {
+            Self::Unauthenticated(text) | Self::Denied(text) | Self::Unavailable(text) => text,
+            Self::Broken => "the server failed; its log says why",
+        }
+    }
+
+    /// How long the client should wait before it tries again, if trying again may help. Whole seconds, as
+    /// `Retry-After` has them (RFC 9110, section 10.2.3).
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        matches!(self, Self::Unavailable(_)).then_some(Duration::from_secs(1))
+    }
+
+    /// The answer for a gRPC client.
+    pub(crate) fn to_grpc(&self) -> Response {
+        let code = match self {
+            Self::Unauthenticated(_) => 16,
+            Self::Denied(_) => 7,
+            Self::Unavailable(_) => 14,
+            Self::Broken => 13,
+        };
+        grpc(code, self.text())
+    }
+
+    /// The answer in plain HTTP.
+    pub(crate) fn to_plain(&self) -> Response {
+        let mut response = plain(self.status(), self.text().to_owned());
+        let headers = response.headers_mut();
+        if matches!(self, Self::Unauthenticated(_)) {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"entrepot\""));
+        }
+        if let Some(after) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs()));
         }
         response
     }
@@ -90,7 +118,8 @@ mod tests {
     fn grpc_clients_get_trailers_only() {
         let mut request = HeaderMap::new();
         request.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc+proto"));
-        let answer = Refusal::Unauthenticated("100 % wrong\n").answer(is_grpc(&request));
+        assert!(is_grpc(&request) && !is_grpc(&HeaderMap::new()));
+        let answer = Refusal::Unauthenticated("100 % wrong\n").to_grpc();
         assert_eq!(answer.status(), StatusCode::OK);
         assert_eq!(answer.headers()["grpc-status"], "16");
         assert_eq!(answer.headers()["grpc-message"], "100 %25 wrong%0A");
@@ -98,7 +127,7 @@ mod tests {
 
     #[test]
     fn others_are_asked_for_a_password() {
-        let answer = Refusal::Unauthenticated("who?").answer(is_grpc(&HeaderMap::new()));
+        let answer = Refusal::Unauthenticated("who?").to_plain();
         assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(answer.headers()[header::WWW_AUTHENTICATE], "Basic realm=\"entrepot\"");
     }

@@ -3,20 +3,21 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use futures::FutureExt;
-use http::{HeaderMap, HeaderValue, Request, header};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Request, Version, header};
 use hyper::body::Incoming;
-use tower::ServiceExt;
 use tracing::Instrument as _;
 
 use crate::connection::Connection;
 use crate::health;
 use crate::identity::Access;
 use crate::metrics::Numbers;
-use crate::origin;
+use crate::origin::{self, Vouched};
+use crate::prefixes::Table;
+use crate::protocol::Asked;
 use crate::record::{Received, Record, Recorded};
 use crate::refusal::{self, Refusal};
 use crate::server::Server;
@@ -44,16 +45,18 @@ pub(crate) struct Service {
     pub(crate) server: Server,
     pub(crate) name: Arc<str>,
     pub(crate) access: Arc<Access>,
-    pub(crate) router: Router,
+    pub(crate) router: Table,
     pub(crate) numbers: Numbers,
 }
 
 impl Service {
     /// Answers a request, whatever happens.
     pub(crate) async fn answer(&self, connection: &Connection, request: Request<Incoming>) -> Response {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let id = RequestId::of(&head.headers);
         let grpc = refusal::is_grpc(&head.headers);
+        let lane = connection.lane.clone().filter(|_| head.version < Version::HTTP_2);
+        let (asked, vouched) = self.asked(connection, &mut head);
         let mut record = Record::begin(&head, grpc, &id, &self.numbers);
         let body = Body::new(Received::new(body, record.received()));
         let mut request = Request::from_parts(head, body);
@@ -61,25 +64,38 @@ impl Service {
 
         // What a protocol logs while it answers carries the id too.
         let span = tracing::info_span!("request", id = %id.0);
-        let admitted = self.admit(connection, request, &mut record).instrument(span);
+        let admitted = self.admit(connection, request, &asked, vouched, &mut record).instrument(span);
         let admitted = AssertUnwindSafe(admitted).catch_unwind().await;
+        let refuse = |refusal: &Refusal| {
+            if grpc { refusal.to_grpc() } else { self.router.refuse(refusal, &asked) }
+        };
         let mut response = match admitted {
             Ok(Ok(response)) => response,
-            Ok(Err(refusal)) => refusal.answer(grpc),
+            Ok(Err(refusal)) => refuse(&refusal),
             // The panic itself is in the log already.
-            Err(_) => Refusal::Broken.answer(grpc),
+            Err(_) => refuse(&Refusal::Broken),
         };
         if let Ok(id) = HeaderValue::from_str(&id.0) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
         record.answered(&response);
-        response.map(|body| Body::new(Recorded::new(body, record)))
+        response.map(|body| Body::new(Recorded::new(body, lane, record)))
+    }
+
+    /// What is asked and from where; what proxies say about that is no longer in the headers then.
+    fn asked(&self, connection: &Connection, head: &mut Parts) -> (Asked, Option<Vouched>) {
+        let host = head.uri.authority().map(|authority| authority.as_str().to_owned());
+        let host = host.or_else(|| Some(head.headers.get(header::HOST)?.to_str().ok()?.to_owned()));
+        let (origin, vouched) = origin::read(&self.access.proxies, connection, host.as_deref(), &mut head.headers);
+        (Asked { method: head.method.clone(), uri: head.uri.clone(), origin }, vouched)
     }
 
     async fn admit(
         &self,
         connection: &Connection,
         mut request: Request<Body>,
+        asked: &Asked,
+        vouched: Option<Vouched>,
         record: &mut Record,
     ) -> Result<Response, Refusal> {
         let probe = health::is_observation(request.uri().path());
@@ -88,11 +104,8 @@ impl Service {
             let room = self.server.requests().try_acquire_owned();
             record.holds(room.map_err(|_| Refusal::Unavailable("too many requests at once: try again"))?);
         }
-        let host = request.uri().authority().map(|authority| authority.as_str().to_owned());
-        let host = host.or_else(|| Some(request.headers().get(header::HOST)?.to_str().ok()?.to_owned()));
-        let headers = request.headers_mut();
-        let (origin, vouched) = origin::read(&self.access.proxies, connection, host.as_deref(), headers);
-        let caller = self.access.caller(self.server.kernel(), connection, headers, vouched).await?;
+        let origin = asked.origin.clone();
+        let caller = self.access.caller(self.server.kernel(), connection, request.headers(), vouched).await?;
         record.asked_by(&caller, &origin);
         if probe && !(self.access.observers || origin.local || caller.known) {
             return Err(Refusal::Denied("health and metrics are for callers on this machine and known ones"));
@@ -100,7 +113,6 @@ impl Service {
         let extensions = request.extensions_mut();
         extensions.insert(caller);
         extensions.insert(origin);
-        // Routers do not fail, they answer.
-        Ok(self.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {}))
+        Ok(self.router.answer(request).await)
     }
 }

@@ -4,7 +4,6 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use axum::Router;
 use futures::future::BoxFuture;
 use kernel::{Caller, Hub};
 use model::Result;
@@ -18,7 +17,7 @@ use crate::health::Health;
 use crate::limits::Limits;
 use crate::listener::Listener;
 use crate::metrics::Metrics;
-use crate::prefixes::{self, Owned};
+use crate::prefixes::{self, Owned, Table};
 use crate::protocol::Protocol;
 
 /// What the server asks of the kernel. A [`Hub`] is one; tests bring their own.
@@ -81,11 +80,12 @@ impl Server {
     ///
     /// # Errors
     /// `Conflict` when two of them claim the same paths.
-    pub fn router(&self, hub: &Hub, protocols: &[Arc<dyn Protocol>]) -> Result<Router> {
+    pub fn router(&self, hub: &Hub, protocols: &[Arc<dyn Protocol>]) -> Result<Table> {
         let owned = protocols.iter().map(|protocol| Owned {
             owner: protocol.name(),
             prefixes: protocol.prefixes(),
             routes: Arc::clone(protocol).routes(hub.clone()),
+            protocol: Some(Arc::clone(protocol)),
         });
         self.join(owned.collect())
     }
@@ -94,11 +94,11 @@ impl Server {
     ///
     /// # Errors
     /// `Conflict` when two of them claim the same paths.
-    pub fn join(&self, mut owned: Vec<Owned>) -> Result<Router> {
+    pub fn join(&self, mut owned: Vec<Owned>) -> Result<Table> {
         let services = prefixes::grpc_services(&owned);
         owned.push(self.0.metrics.owned());
         owned.extend(self.0.health.owned(services));
-        prefixes::join(owned)
+        Table::new(owned)
     }
 
     /// Serves a listener until `stop` or [`Server::drain`], and then until its requests are finished or cut. Spawn

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use axum::Router;
 use futures::future::BoxFuture;
 use kernel::Caller;
 use model::Result;
@@ -31,7 +30,7 @@ async fn it_survives_having_no_descriptors() {
     let server = Server::new(Arc::new(Nothing), Limits::default(), |_| {});
     let socket = server::bind("127.0.0.1:0").expect("a port");
     let address = socket.local_addr().expect("an address");
-    let router: Router = server.join(vec![]).expect("nothing overlaps");
+    let router = server.join(vec![]).expect("nothing overlaps");
     let listener = Listener { name: "test".into(), socket, tls: None, access: Arc::new(Access::default()), router };
     let mut serving = JoinSet::new();
     serving.spawn(server.serve(listener, &CancellationToken::new()));

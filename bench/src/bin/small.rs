@@ -44,6 +44,7 @@ async fn rows(
             used: Time::now(),
             limit: u64::MAX,
             aliases: Vec::new(),
+            source: None,
         };
         let outcomes = catalog.apply(part.iter().map(claim).collect()).await?;
         ensure!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Held { new: true, .. })), "not claimed");

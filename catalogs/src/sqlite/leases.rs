@@ -52,7 +52,7 @@ pub(super) fn claim(
     space: NamespaceId,
     blob: Blob,
     place: &Place,
-    used: Time,
+    (used, source): (Time, Option<&str>),
     limit: u64,
     aliases: &[(String, Vec<u8>)],
 ) -> Result<Outcome> {
@@ -106,7 +106,7 @@ pub(super) fn claim(
     if known.as_ref().is_some_and(|row| !row.here) {
         healed(books, id)?;
     }
-    write_lease(books, space, id, blob, new, used)?;
+    write_lease(books, space, id, blob, new, (used, source))?;
     if known.as_ref().is_some_and(|row| row.doomed != 0) {
         undoom(&books.connection, id)?;
     }
@@ -140,15 +140,24 @@ fn lease(books: &mut Books, space: NamespaceId, id: Option<i64>, blob: Blob, lim
     Ok((state == Lease::Held || fits).then_some(state))
 }
 
-fn write_lease(books: &mut Books, space: NamespaceId, id: i64, blob: Blob, before: Lease, used: Time) -> Result<()> {
+fn write_lease(
+    books: &mut Books,
+    space: NamespaceId,
+    id: i64,
+    blob: Blob,
+    before: Lease,
+    (used, source): (Time, Option<&str>),
+) -> Result<()> {
     let doing = fault("write a lease");
     let size = signed(blob.size)?;
     match before {
         Lease::None => {
             books
                 .connection
-                .prepare_cached("INSERT INTO lease(space, blob, used, holders, held) VALUES (?1, ?2, ?3, 0, 1)")
-                .and_then(|mut insert| insert.execute((space.0, id, used.0)))
+                .prepare_cached(
+                    "INSERT INTO lease(space, blob, used, holders, held, source) VALUES (?1, ?2, ?3, 0, 1, ?4)",
+                )
+                .and_then(|mut insert| insert.execute((space.0, id, used.0, source)))
                 .map_err(&doing)?;
             count_lease(&books.connection, id, 1)?;
             let totals = books.totals(space)?;
@@ -158,8 +167,10 @@ fn write_lease(books: &mut Books, space: NamespaceId, id: i64, blob: Blob, befor
         Lease::Promised | Lease::Held => {
             books
                 .connection
-                .prepare_cached("UPDATE lease SET used = max(used, ?3), held = 1 WHERE space = ?1 AND blob = ?2")
-                .and_then(|mut update| update.execute((space.0, id, used.0)))
+                .prepare_cached(
+                    "UPDATE lease SET used = max(used, ?3), held = 1, source = ?4 WHERE space = ?1 AND blob = ?2",
+                )
+                .and_then(|mut update| update.execute((space.0, id, used.0, source)))
                 .map_err(&doing)?;
             if before == Lease::Promised {
                 books.totals(space)?.used += size;
@@ -203,7 +214,7 @@ pub(super) fn hold(books: &mut Books, space: NamespaceId, blob: Blob, used: Time
         return Ok(Outcome::Absent);
     }
     let Some(before) = lease(books, space, Some(row.id), blob, limit)? else { return Ok(Outcome::Full) };
-    write_lease(books, space, row.id, blob, before, used)?;
+    write_lease(books, space, row.id, blob, before, (used, None))?;
     if row.doomed != 0 {
         undoom(&books.connection, row.id)?;
     }
@@ -238,7 +249,8 @@ pub(super) fn promise(books: &mut Books, space: NamespaceId, blob: Blob, source:
         books
             .connection
             .execute(
-                "UPDATE lease SET source = coalesce(source, ?3), used = max(used, ?4) WHERE space = ?1 AND blob = ?2",
+                "UPDATE lease SET source = iif(held, source, coalesce(source, ?3)), used = max(used, ?4)
+                 WHERE space = ?1 AND blob = ?2",
                 (space.0, id, source, used.0),
             )
             .map_err(&doing)?;
@@ -261,7 +273,23 @@ pub(super) fn demote(books: &mut Books, space: NamespaceId, digest: &Digest) -> 
     let totals = books.totals(space)?;
     totals.used -= row.size;
     totals.lost -= i64::from(!row.here);
-    Ok(Outcome::Freed(unsigned(row.size)))
+    let mut gone = None;
+    if row.here && holders_of(&books.connection, row.id)?.is_empty() {
+        away(&books.connection, row.id)?;
+        gone = row.at;
+    }
+    Ok(Outcome::Freed { bytes: unsigned(row.size), gone })
+}
+
+/// The blob is not Here any more: its row speaks of no bytes.
+fn away(connection: &Connection, id: i64) -> Result<()> {
+    for sql in ["UPDATE blob SET state = 0 WHERE id = ?1", "DELETE FROM small WHERE blob = ?1"] {
+        connection
+            .prepare_cached(sql)
+            .and_then(|mut change| change.execute([id]))
+            .map_err(fault("part with the bytes of a blob"))?;
+    }
+    Ok(())
 }
 
 pub(super) fn reap(books: &mut Books, space: NamespaceId, digest: &Digest, unused_since: Time) -> Result<Outcome> {
@@ -333,9 +361,7 @@ pub(super) fn lose(books: &mut Books, digest: &Digest, at: Option<Location>, now
         return Ok(Outcome::Kept);
     }
     let connection = &books.connection;
-    let doing = fault("record a lost blob");
-    connection.execute("UPDATE blob SET state = 0 WHERE id = ?1", [row.id]).map_err(&doing)?;
-    connection.execute("DELETE FROM small WHERE blob = ?1", [row.id]).map_err(&doing)?;
+    away(connection, row.id)?;
     rest::journal(connection, now, None, "lost", "", Some(digest), "store")?;
     for space in holders_of(connection, row.id)? {
         books.totals(space)?.lost += 1;

@@ -1,6 +1,6 @@
 //! Names: bound all or none, unbound with a guard, each with its entry in the journal.
 
-use model::{Binding, Digest, Name, NamespaceId, Outcome, Result, Time, When};
+use model::{Binding, Digest, Name, NamespaceId, Outcome, Result, Retention, Time, When};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::codec::{ids, ids_to_bytes, keep_to_int, links_to_bytes, signed};
@@ -52,13 +52,17 @@ pub(super) fn bind(
     let mut fallen = Vec::new();
     for (binding, roots) in list.iter().zip(counted) {
         // Raised before the old roots are lowered, so that a re-bind never lets go of anything in between.
+        let roots = if binding.holds { roots } else { Vec::new() };
         edges::raise(connection, space, &roots)?;
         if let Some(old) = name_row(connection, space, &binding.name)? {
             fallen.extend(edges::lower(connection, space, &old.roots)?);
         }
         write(connection, space, binding, &roots, at)?;
-        let digest = Some(&binding.pointer.blob.digest);
-        rest::journal(connection, at, Some(space), "bind", binding.name.as_str(), digest, by)?;
+        // A weak name says of a blob no more than its lease does, and like those it is not journalled.
+        if binding.pointer.keep != Retention::Weak {
+            let digest = Some(&binding.pointer.blob.digest);
+            rest::journal(connection, at, Some(space), "bind", binding.name.as_str(), digest, by)?;
+        }
     }
     Ok(Outcome::Fell(fallen))
 }

@@ -12,7 +12,8 @@ use super::fault;
 const APPLICATION: i32 = 0x656e_7472;
 
 /// Each released schema is the one before plus a step; `user_version` counts the steps taken.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [
+    "
 CREATE TABLE epoch(id INTEGER PRIMARY KEY, dead INTEGER NOT NULL) STRICT;
 CREATE TABLE namespace(
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
@@ -33,7 +34,7 @@ CREATE TABLE lease(
 CREATE TABLE node(
     space INTEGER NOT NULL, blob INTEGER NOT NULL, kind INTEGER NOT NULL, part INTEGER NOT NULL,
     last INTEGER NOT NULL, children BLOB NOT NULL, PRIMARY KEY(space, blob, kind, part)) STRICT, WITHOUT ROWID;
--- keep: -2 firm, -1 loose, else the microsecond at which it ends; roots: what it counts, as children
+-- keep: -1 loose, -2 firm, -3 weak, -4 with, else the microsecond at which it ends; roots: what it counts, as children
 CREATE TABLE name(
     space INTEGER NOT NULL, name TEXT NOT NULL, digest BLOB NOT NULL, size INTEGER NOT NULL, kind INTEGER NOT NULL,
     keep INTEGER NOT NULL, bound INTEGER NOT NULL, used INTEGER NOT NULL, note BLOB NOT NULL, also BLOB NOT NULL,
@@ -47,7 +48,10 @@ CREATE TABLE token(
 CREATE TABLE journal(
     id INTEGER PRIMARY KEY, at INTEGER NOT NULL, space INTEGER, what TEXT NOT NULL, name TEXT NOT NULL,
     digest BLOB, by TEXT NOT NULL) STRICT;
-"];
+",
+    // Nothing changes but what `keep` may say, which an older program would take for a time that is over.
+    "UPDATE name SET keep = keep WHERE 0;",
+];
 
 /// How many steps the file has taken. One of a newer version, or somebody else's, is refused before it is touched.
 pub(super) fn recognise(connection: &Connection) -> Result<usize> {

@@ -210,8 +210,8 @@ impl Books {
     fn change(&mut self, change: &Change) -> Result<Outcome> {
         match change {
             Change::Begin => rest::begin(self),
-            Change::Claim { space, blob, place, used, limit, aliases } => {
-                leases::claim(self, *space, *blob, place, *used, *limit, aliases)
+            Change::Claim { space, blob, place, used, limit, aliases, source } => {
+                leases::claim(self, *space, *blob, place, (*used, source.as_deref()), *limit, aliases)
             }
             Change::Hold { space, blob, used, limit } => leases::hold(self, *space, *blob, *used, *limit),
             Change::Promise { space, blob, source, used } => leases::promise(self, *space, *blob, source, *used),

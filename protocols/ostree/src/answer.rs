@@ -5,8 +5,7 @@ use axum::response::Response;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use kernel::Namespace;
 use model::{Body, Chunks, Digest, Result};
-
-use crate::payload;
+use server::Payload;
 
 /// Where the bytes of an answer are.
 pub(crate) enum Source {
@@ -74,7 +73,7 @@ impl Found {
         let Some(size) = size else {
             let Source::Arriving(chunks) = self.source else { return Ok(response) };
             if asked.method != Method::HEAD {
-                *response.body_mut() = payload::respond(Body::Stream { size: None, chunks }, None);
+                *response.body_mut() = HttpBody::new(Payload::whole(Body::Stream { size: None, chunks }));
             }
             return Ok(response);
         };
@@ -104,7 +103,7 @@ impl Found {
                 Source::Blob(digest, _) => namespace.read(digest, first, Some(len)).await?.1,
                 Source::Arriving(chunks) => Body::Stream { size: None, chunks },
             };
-            *response.body_mut() = payload::respond(body, Some(len));
+            *response.body_mut() = Payload::response_body(body, len);
         }
         Ok(response)
     }

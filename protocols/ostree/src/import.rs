@@ -140,8 +140,7 @@ impl Import<'_> {
         }
         self.bring(commit, say).await?;
         self.intake.finish().await?;
-        let intake = &self.intake;
-        let whole = walk::walk(self.namespace, commit, |digest| intake.has(digest)).await?;
+        let whole = walk::walk(self.namespace, commit, self.intake.taken()).await?;
         check_binding(name, &whole)?;
         let mut list = vec![(refs::name(self.repo, name)?, refs::pointer(whole.blob, &whole.commit), When::Always)];
         let meta = self.path(&commit, "commitmeta");

@@ -49,6 +49,11 @@ impl Intake {
         self.taken.get(digest).copied()
     }
 
+    /// All that came in.
+    pub(crate) fn taken(&self) -> &HashMap<Digest, Sort> {
+        &self.taken
+    }
+
     /// Remembers that an object is here and is what it should be.
     pub(crate) fn note(&mut self, name: ObjectName) {
         self.taken.insert(name.digest, name.sort);

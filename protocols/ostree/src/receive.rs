@@ -294,7 +294,7 @@ impl Taken {
         let mut wholes: BTreeMap<Digest, Whole> = BTreeMap::new();
         for (_, digest) in &wanted {
             if !wholes.contains_key(digest) {
-                wholes.insert(*digest, walk::walk(namespace, *digest, |digest| self.intake.has(digest)).await?);
+                wholes.insert(*digest, walk::walk(namespace, *digest, self.intake.taken()).await?);
             }
         }
         let mut list = Vec::new();

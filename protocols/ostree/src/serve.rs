@@ -93,7 +93,14 @@ impl Shelf {
             });
         }
         let name: ObjectName = flat.parse().map_err(|_| absent(path))?;
-        self.object(namespace, space, name).await
+        let found = self.object(namespace, space, name).await?;
+        if name.sort == Sort::Commit {
+            // Clients ask for objects, never for refs: who pulls a commit uses the refs that lead to it.
+            for used in self.summaries.refs_of(space, repo, &name.digest) {
+                drop(namespace.find(&refs::name(repo, &used)?).await);
+            }
+        }
+        Ok(found)
     }
 
     async fn object(&self, namespace: &Namespace, space: &str, name: ObjectName) -> Result<Found> {

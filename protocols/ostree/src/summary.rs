@@ -1,6 +1,7 @@
 //! The summary: all refs of a repository, with what clients want to know of each commit before they fetch it.
 //! `(a(s(taya{sv}))a{sv})`, the refs in byte order of their names.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -39,6 +40,8 @@ struct Remembered {
     grants: Arc<[Grant]>,
     changes: u64,
     summary: Summary,
+    /// The refs of each commit.
+    refs: HashMap<Digest, Vec<String>>,
 }
 
 impl Summaries {
@@ -53,15 +56,33 @@ impl Summaries {
         if let Some(found) = self.lock().iter().find(|one| same(one) && one.changes == changes) {
             return Ok(found.summary.clone());
         }
-        let summary = render(list(namespace, repo).await?);
+        let listed = list(namespace, repo).await?;
+        let mut refs: HashMap<Digest, Vec<String>> = HashMap::new();
+        for (name, row) in &listed {
+            refs.entry(row.pointer.blob.digest).or_default().push(name.clone());
+        }
+        let summary = render(listed);
         let mut remembered = self.lock();
         remembered.retain(|one| !same(one));
         if remembered.len() >= REMEMBERED {
             remembered.remove(0);
         }
         let (space, repo, grants) = (space.to_owned(), repo.to_owned(), Arc::clone(&caller.grants));
-        remembered.push(Remembered { space, repo, grants, changes, summary: summary.clone() });
+        remembered.push(Remembered { space, repo, grants, changes, summary: summary.clone(), refs });
         Ok(summary)
+    }
+
+    /// The refs of a commit, as far as a summary told them lately: whoever pulls has asked for one before.
+    pub(crate) fn refs_of(&self, space: &str, repo: &str, commit: &Digest) -> Vec<String> {
+        let remembered = self.lock();
+        let mut found: Vec<String> = remembered
+            .iter()
+            .filter(|one| one.space == space && one.repo == repo)
+            .flat_map(|one| one.refs.get(commit).into_iter().flatten().cloned())
+            .collect();
+        found.sort();
+        found.dedup();
+        found
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Remembered>> {

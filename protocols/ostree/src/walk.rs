@@ -2,7 +2,7 @@
 //! says it in the protocol's words, and looks at what lay here before: a blob that somebody stored under another
 //! protocol is not yet a file object.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use kernel::Namespace;
 use model::{Blob, Body, Digest, Error, Result};
@@ -28,11 +28,7 @@ pub(crate) struct Whole {
 ///
 /// # Errors
 /// `Incomplete` when an object is missing, `Malformed` when one is not what it should be.
-pub(crate) async fn walk(
-    namespace: &Namespace,
-    commit: Digest,
-    known: impl Fn(&Digest) -> Option<Sort>,
-) -> Result<Whole> {
+pub(crate) async fn walk(namespace: &Namespace, commit: Digest, known: &HashMap<Digest, Sort>) -> Result<Whole> {
     let root = ObjectName { digest: commit, sort: Sort::Commit };
     let read = read_all(namespace, &[root]).await?;
     let Some((blob, bytes)) = read.into_iter().next() else { return Err(missing(&root)) };
@@ -53,8 +49,8 @@ pub(crate) async fn walk(
             }
         }
         for name in leaves.drain(..) {
-            match known(&name.digest) {
-                Some(sort) if sort == name.sort => {}
+            match known.get(&name.digest) {
+                Some(sort) if *sort == name.sort => {}
                 Some(_) => return Err(Error::malformed(format!("{name} is used as what it is not"))),
                 None => check_leaf(namespace, name).await?,
             }

@@ -28,7 +28,6 @@ mod fields;
 mod kinds;
 mod messages;
 mod mount;
-mod pieces;
 mod resource;
 mod settings;
 mod speak;

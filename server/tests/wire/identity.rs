@@ -35,6 +35,8 @@ async fn passwords_and_tokens_make_callers() {
         (&["-u", "bob:builder"], "user:bob [read,write,digest]"),
         (&["-H", "Authorization: Bearer sesame"], "token:7 [read,write,delete,digest,admin]"),
         (&["-u", "alice:sesame"], "token:7 [read,write,delete,digest,admin]"),
+        // Nobody, which is not the same as a wrong password.
+        (&["-H", "Authorization: Basic Og=="], "anonymous [read]"),
         (&["-u", "anything:sesame"], "token:7 [read,write,delete,digest,admin]"),
     ] {
         let said = stage.curl(arguments, "http", "/test/who").await;

@@ -2,9 +2,11 @@
 
 mod certificates;
 mod drain;
+mod files;
 mod http;
 mod identity;
 mod log;
 mod proxy;
+mod refusal;
 mod stage;
 mod tls;

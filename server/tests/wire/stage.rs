@@ -38,6 +38,8 @@ pub(crate) struct Setting {
     pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) access: Access,
     pub(crate) limits: Limits,
+    /// Served beside the plain protocol.
+    pub(crate) beside: Vec<Owned>,
 }
 
 /// A running server.
@@ -55,7 +57,9 @@ impl Stage {
     pub(crate) fn new(setting: Setting) -> Self {
         let (begun, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let server = Server::new(Arc::new(OneToken), setting.limits, |_| {});
-        let router = server.join(vec![protocol(&begun, &finish)]).expect("nothing overlaps");
+        let mut owned = setting.beside;
+        owned.push(protocol(&begun, &finish));
+        let router = server.join(owned).expect("nothing overlaps");
         let socket = server::bind("127.0.0.1:0").expect("a port");
         let address = socket.local_addr().expect("an address");
         let access = Arc::new(setting.access);
@@ -111,7 +115,7 @@ fn protocol(begun: &Arc<Notify>, finish: &Arc<Notify>) -> Owned {
         .route("/test/echo", post(|body: Bytes| async { body }))
         .route("/test/slow", get(slow))
         .route("/test/panic", get(panics).post(panics));
-    Owned { owner: "test", prefixes: vec!["/test".into(), "/test.Service".into()], routes }
+    Owned { owner: "test", prefixes: vec!["/test".into(), "/test.Service".into()], routes, protocol: None }
 }
 
 async fn who(

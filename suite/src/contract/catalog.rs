@@ -44,13 +44,27 @@ fn child(blob: Blob) -> Child {
 
 fn claim(space: NamespaceId, content: &Bytes) -> Change {
     let place = Place::Row(content.clone());
-    Change::Claim { space, blob: blob(content), place, used: Time(1), limit: u64::MAX, aliases: Vec::new() }
+    Change::Claim {
+        space,
+        blob: blob(content),
+        place,
+        used: Time(1),
+        limit: u64::MAX,
+        aliases: Vec::new(),
+        source: None,
+    }
 }
 
 const NEW: Outcome = Outcome::Held { new: true, spare: false };
 
 fn binding(text: &str, blob: Blob, when: When) -> Binding {
-    Binding { name: name(text), pointer: Pointer::new(blob, KindId::BYTES), when, roots: vec![child(blob)] }
+    Binding {
+        name: name(text),
+        pointer: Pointer::new(blob, KindId::BYTES),
+        when,
+        roots: vec![child(blob)],
+        holds: true,
+    }
 }
 
 fn bind(space: NamespaceId, list: Vec<Binding>) -> Change {
@@ -99,6 +113,7 @@ pub async fn refusals_keep_to_themselves(catalog: &dyn Catalog) {
         used: Time(1),
         limit: u64::MAX,
         aliases: Vec::new(),
+        source: None,
     };
     let open = Change::Open {
         space,
@@ -290,6 +305,7 @@ pub async fn two_hubs(catalog: &dyn Catalog, seed: u64) {
                     used: Time(round as i64),
                     limit: 500,
                     aliases: Vec::new(),
+                    source: None,
                 },
                 bind(space, vec![binding(&format!("{}", round % 3), Blob { digest, size: 100 }, When::Always)]),
                 Change::Reap { space, digest, unused_since: Time(100) },

@@ -165,7 +165,7 @@ impl Real {
                 // The empty blob is there without a lease too, so that its place says nothing.
                 let show = |(_, victim)| match victim {
                     kernel::Victim::Lease(Blob::EMPTY) => None,
-                    kernel::Victim::Lease(blob) => Some(blob.to_string()),
+                    kernel::Victim::Lease(blob) | kernel::Victim::Copy(blob) => Some(blob.to_string()),
                     kernel::Victim::Name(name) => Some(name.to_string()),
                 };
                 Answer::Plan(used, victims.into_iter().filter_map(show).collect())

@@ -83,3 +83,34 @@ async fn what_was_pushed_is_pulled_and_equal_for_ostree() {
     let names = stage.pusher().list("memo/", None, 100).await.expect("names");
     assert_eq!(names.len(), 2, "what was rendered is remembered");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_pulled_stays_when_room_is_made() {
+    if !installed(&["ostree"]) {
+        return;
+    }
+    // Room for three of these.
+    let stage = Stage::with(None, 3_500_000).await;
+    let publish = async |number: usize| {
+        let place = tempfile::tempdir().expect("a directory");
+        let source = place.path().join("tree");
+        fs::create_dir(&source).expect("a directory");
+        fs::write(source.join("file"), [&noise(1_000_000)[..], number.to_string().as_bytes()].concat())
+            .expect("a file");
+        let built = build(place.path(), &source);
+        stage.publish(&built, &[&format!("p/e{number}/key")]).await;
+    };
+    for number in 0..3 {
+        publish(number).await;
+    }
+    let mirror = Mirror::of(&stage.url(), &[]).await;
+    mirror.pull("p/e0/key").await;
+    publish(3).await;
+    assert!(stage.at("p/e0/key").await.is_some(), "the oldest was pulled just now");
+    assert_eq!(stage.at("p/e1/key").await, None, "the next one went");
+    let (_, said) = mirror.run(&["remote", "summary", "hub"]).await;
+    assert!(said.contains("p/e0/key") && !said.contains("p/e1/key"), "{said}");
+    let again = Mirror::of(&stage.url(), &[]).await;
+    again.pull("p/e0/key").await;
+    again.pull("p/e3/key").await;
+}

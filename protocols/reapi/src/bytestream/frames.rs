@@ -11,10 +11,14 @@ use futures::StreamExt;
 use http::HeaderMap;
 use http_body::Frame;
 use model::{Body, Error};
+use server::Pieces;
 use tonic::Status;
 
-use crate::pieces::Pieces;
 use crate::speak::Refusal;
+
+/// Most bytes in a piece. Clients take messages of at most 4 MiB; larger pieces than this cost memory for each
+/// reader and save nothing that could be measured (`docs/decisions/0004-hand-framed-messages.md`).
+const PIECE: usize = 1 << 20;
 
 /// A body of `ReadResponse` messages, one for each piece, and trailers.
 pub(crate) struct Frames {
@@ -37,7 +41,7 @@ enum Next {
 impl Frames {
     /// Sends this body, which must have `len` bytes.
     pub(crate) fn new(body: Body, len: u64) -> Self {
-        Self { pieces: Pieces::new(body), rest: len, next: Next::First }
+        Self { pieces: Pieces::new(body, PIECE), rest: len, next: Next::First }
     }
 
     /// What to do with the next piece: the header to send now, if any, and what comes then.

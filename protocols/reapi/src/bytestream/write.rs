@@ -90,7 +90,7 @@ async fn open(namespace: &Namespace, name: &str, blob: Blob, offset: i64) -> Res
         Err(error) if error.is_absent() => {
             Err(Error::malformed(format!("nothing was written under this name: begin at offset 0, not {offset}")))
         }
-        other => Ok(other?.expect(Some(blob.digest), Some(blob.size))),
+        other => other?.expect(Claim { digest: Some(blob.digest), size: Some(blob.size), ..Claim::default() }),
     }
 }
 

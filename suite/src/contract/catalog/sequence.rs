@@ -66,15 +66,21 @@ impl Dice {
     }
 
     fn binding(&mut self) -> Binding {
-        let (keep, end) = (self.chance.random_range(0..3), self.time());
+        let (keep, end) = (self.chance.random_range(0..5), self.time());
         let pointer = Pointer {
             blob: self.blob(),
             kind: self.of(&[KindId::BYTES, KINDS[0]]),
             note: self.content(),
             also: vec![Link { blob: self.blob(), kind: KINDS[1], need: self.of(&[Need::Must, Need::May]) }],
-            keep: [Retention::Firm, Retention::Loose, Retention::Until(end)][keep],
+            keep: [Retention::Firm, Retention::Loose, Retention::Until(end), Retention::Weak, Retention::With][keep],
         };
-        Binding { name: name(self.of(&NAMES)), pointer, when: self.when(), roots: self.children() }
+        Binding {
+            name: name(self.of(&NAMES)),
+            pointer,
+            when: self.when(),
+            roots: self.children(),
+            holds: self.chance.random_bool(0.8),
+        }
     }
 
     fn change(&mut self, shadow: &Shadow) -> Change {
@@ -94,7 +100,8 @@ impl Dice {
                 let aliases = self.chance.random_bool(0.2).then(|| ("md5".to_owned(), vec![at.counter as u8]));
                 let place = if self.chance.random() { Place::At(at) } else { Place::Row(content.clone()) };
                 let aliases = aliases.into_iter().collect();
-                Change::Claim { space, blob: blob(&content), place, used, limit, aliases }
+                let source = self.chance.random_bool(0.3).then(|| format!("up {limit}"));
+                Change::Claim { space, blob: blob(&content), place, used, limit, aliases, source }
             }
             9 => Change::Hold { space, blob: self.blob(), used, limit },
             10 | 11 => Change::Promise { space, blob: blob(&self.content()), source: format!("up {limit}"), used },

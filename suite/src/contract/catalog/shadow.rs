@@ -181,16 +181,20 @@ impl Shadow {
                 self.epoch += 1;
                 Outcome::Epoch(Epoch(self.epoch))
             }
-            Change::Claim { space, blob, place, used, limit, aliases } => {
-                self.claim(*space, *blob, place, *used, *limit, aliases)
+            Change::Claim { space, blob, place, used, limit, aliases, source } => {
+                let outcome = self.claim(*space, *blob, place, *used, *limit, aliases);
+                self.from(*space, blob, &outcome, source.clone());
+                outcome
             }
             Change::Hold { space, blob, used, limit } => {
                 let there = self.here(&blob.digest) && self.blobs[&blob.digest].size == blob.size;
                 if !there {
                     return Outcome::Absent;
                 }
-                self.lease(*space, *blob, *used, *limit)
-                    .map_or(Outcome::Full, |new| Outcome::Held { new, spare: false })
+                let new = self.lease(*space, *blob, *used, *limit);
+                let outcome = new.map_or(Outcome::Full, |new| Outcome::Held { new, spare: false });
+                self.from(*space, blob, &outcome, None);
+                outcome
             }
             Change::Promise { space, blob, source, used } => {
                 self.blobs.entry(blob.digest).or_insert(BlobRow { size: blob.size, lies: Lies::Away, doomed: 0 });
@@ -198,21 +202,26 @@ impl Shadow {
                 let new = !leases.contains_key(&blob.digest);
                 let lease = leases.entry(blob.digest).or_insert(Lease { used: *used, held: false, source: None });
                 lease.used = lease.used.max(*used);
-                lease.source.get_or_insert_with(|| source.clone());
+                if !lease.held {
+                    lease.source.get_or_insert_with(|| source.clone());
+                }
                 if new {
                     self.blob(&blob.digest).doomed = 0;
                 }
                 Outcome::Done
             }
             Change::Demote { space, digest } => {
-                let Some(size) = self.blobs.get(digest).map(|row| row.size) else { return Outcome::Absent };
+                let Some(bytes) = self.blobs.get(digest).map(|row| row.size) else { return Outcome::Absent };
                 match self.space(*space).leases.get_mut(digest) {
-                    Some(lease) if lease.held && lease.source.is_some() => {
-                        lease.held = false;
-                        Outcome::Freed(size)
-                    }
-                    _ => Outcome::Kept,
+                    Some(lease) if lease.held && lease.source.is_some() => lease.held = false,
+                    _ => return Outcome::Kept,
                 }
+                let mut leases = self.spaces.values().filter_map(|space| space.leases.get(digest));
+                if leases.any(|lease| lease.held) {
+                    return Outcome::Freed { bytes, gone: None };
+                }
+                let lies = std::mem::replace(&mut self.blob(digest).lies, Lies::Away);
+                Outcome::Freed { bytes, gone: lies.location() }
             }
             Change::Open { space, node, kind, part, children, last } => {
                 self.open(*space, *node, *kind, (*part, *last), children)
@@ -281,6 +290,13 @@ impl Shadow {
                 Outcome::Done
             }
             Change::TrimJournal { .. } => Outcome::Done,
+        }
+    }
+
+    /// Who brought a blob that is held now.
+    fn from(&mut self, id: NamespaceId, blob: &Blob, outcome: &Outcome, source: Option<String>) {
+        if let (Outcome::Held { .. }, Some(lease)) = (outcome, self.space(id).leases.get_mut(&blob.digest)) {
+            lease.source = source;
         }
     }
 
@@ -377,7 +393,8 @@ impl Shadow {
         let mut fallen = Vec::new();
         for binding in list {
             let row = NameRow { pointer: binding.pointer.clone(), bound: at, used: at };
-            let roots = binding.roots.iter().map(|child| child.blob.digest).collect();
+            let held = binding.roots.iter().filter(|_| binding.holds);
+            let roots = held.map(|child| child.blob.digest).collect();
             if let Some((_, old)) = self.space(id).names.insert(binding.name.clone(), (row, roots)) {
                 fallen.extend(self.fallen(id, &old));
             }

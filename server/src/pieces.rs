@@ -1,6 +1,8 @@
-//! A Body cut into pieces that fit a message, pulled by whoever sends them.
+//! A Body cut into pieces of a bounded size, pulled by whoever sends them.
 
+use std::fmt;
 use std::fs::File;
+use std::io::IoSliceMut;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -9,14 +11,22 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use model::{Body, Chunks, Error, Result, Span};
 use rustix::buffer::spare_capacity;
+use rustix::io::ReadWriteFlags;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-/// Most bytes in a piece. Clients take messages of at most 4 MiB; larger pieces than this cost memory for each
-/// reader and save nothing that could be measured (`docs/decisions/0004-hand-framed-messages.md`).
-pub(crate) const PIECE: u64 = 1 << 20;
+/// Most bytes that are read at once where they are asked for, if they are in the page cache: copying them is cheaper
+/// than going to another thread and back, and holds up no one.
+pub(crate) const INLINE: u64 = 64 << 10;
 
-/// A Body in pieces of at most [`PIECE`] bytes, none empty. Ends after the first error.
-pub(crate) struct Pieces(Source);
+/// A Body in pieces of bounded size, none empty. Ends after the first error.
+///
+/// A file is read in the runtime's pool of blocking threads, one piece ahead of the reader, so that disk and network
+/// work at once; one that fits a piece costs one hop.
+pub struct Pieces {
+    source: Source,
+    /// Most bytes in a piece.
+    most: usize,
+}
 
 enum Source {
     Bytes(Bytes),
@@ -25,12 +35,21 @@ enum Source {
 }
 
 impl Pieces {
-    pub(crate) fn new(body: Body) -> Self {
-        Self(match body {
+    /// The bytes of `body` in pieces of at most `most` bytes, and of one byte if that is zero.
+    #[must_use]
+    pub fn new(body: Body, most: usize) -> Self {
+        let source = match body {
             Body::Bytes(bytes) => Source::Bytes(bytes),
             Body::File { file, span } => Source::File(Ahead { file, rest: span, running: None }),
             Body::Stream { chunks, .. } => Source::Stream { rest: Bytes::new(), chunks },
-        })
+        };
+        Self { source, most: most.max(1) }
+    }
+}
+
+impl fmt::Debug for Pieces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pieces").field("most", &self.most).finish_non_exhaustive()
     }
 }
 
@@ -38,11 +57,12 @@ impl Stream for Pieces {
     type Item = Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = match &mut self.0 {
-            Source::Bytes(rest) => cut(rest).map(Ok),
-            Source::File(ahead) => ready!(ahead.poll_next(cx)),
+        let most = self.most;
+        let next = match &mut self.source {
+            Source::Bytes(rest) => cut(rest, most).map(Ok),
+            Source::File(ahead) => ready!(ahead.poll_next(cx, most)),
             Source::Stream { rest, chunks } => loop {
-                if let Some(piece) = cut(rest) {
+                if let Some(piece) = cut(rest, most) {
                     break Some(Ok(piece));
                 }
                 match ready!(chunks.poll_next_unpin(cx)) {
@@ -53,15 +73,15 @@ impl Stream for Pieces {
             },
         };
         if matches!(next, Some(Err(_))) {
-            self.0 = Source::Bytes(Bytes::new());
+            self.source = Source::Bytes(Bytes::new());
         }
         Poll::Ready(next)
     }
 }
 
 /// Takes a piece from the front.
-fn cut(rest: &mut Bytes) -> Option<Bytes> {
-    let len = rest.len().min(PIECE as usize);
+fn cut(rest: &mut Bytes, most: usize) -> Option<Bytes> {
+    let len = rest.len().min(most);
     (len > 0).then(|| rest.split_to(len))
 }
 
@@ -73,21 +93,39 @@ struct Ahead {
 }
 
 impl Ahead {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Option<Result<Bytes>>> {
         if self.running.is_none() {
-            self.start();
+            if let Some(bytes) = self.inline(most) {
+                return Poll::Ready(Some(Ok(bytes)));
+            }
+            self.start(most);
         }
         let Some(running) = &mut self.running else { return Poll::Ready(None) };
         let read = ready!(Pin::new(running).poll(cx));
         self.running = None;
         let piece = read.unwrap_or_else(|cause| Err(Error::broken("a read did not finish").because(cause)));
-        self.start();
+        self.start(most);
         Poll::Ready(Some(piece))
     }
 
-    fn start(&mut self) {
+    /// All of it, if it is little and there.
+    fn inline(&mut self, most: usize) -> Option<Bytes> {
         let Span { offset, len } = self.rest;
-        let now = len.min(PIECE);
+        if len == 0 || len > INLINE.min(most as u64) {
+            return None;
+        }
+        let mut bytes = vec![0; len as usize];
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        let read = rustix::io::preadv2(&self.file, &mut parts, offset, ReadWriteFlags::NOWAIT).ok()?;
+        (read as u64 == len).then(|| {
+            self.rest.len = 0;
+            bytes.into()
+        })
+    }
+
+    fn start(&mut self, most: usize) {
+        let Span { offset, len } = self.rest;
+        let now = len.min(most as u64);
         if now > 0 {
             self.rest = Span { offset: offset + now, len: len - now };
             let file = Arc::clone(&self.file);
@@ -119,8 +157,10 @@ mod tests {
     use model::Meaning;
     use std::io::Write;
 
+    const PIECE: usize = 1 << 20;
+
     async fn all(body: Body) -> Vec<Result<Bytes>> {
-        Pieces::new(body).collect().await
+        Pieces::new(body, PIECE).collect().await
     }
 
     fn file(content: &[u8], span: Span) -> Body {
@@ -148,7 +188,7 @@ mod tests {
 
     #[tokio::test]
     async fn chunks_are_cut_and_an_error_ends_them() {
-        let big = Bytes::from(vec![1; (PIECE + 1) as usize]);
+        let big = Bytes::from(vec![1; PIECE + 1]);
         let items = vec![Ok(Bytes::new()), Ok(big), Err(Error::lost("gone")), Ok(Bytes::from_static(b"never"))];
         let pieces = all(Body::Stream { size: None, chunks: stream::iter(items).boxed() }).await;
         let lengths: Vec<_> = pieces.iter().map(|piece| piece.as_ref().map(Bytes::len).ok()).collect();

@@ -1,0 +1,22 @@
+//! Container images as data: digests, references, manifests, and the Names under which a registry keeps them. Pure.
+//!
+//! Follows the OCI image and distribution specifications 1.1 and Docker's schema 2. A manifest's bytes are never
+//! rewritten by what reads them here: types are for looking, bytes are for keeping.
+
+mod digest;
+mod kinds;
+mod manifest;
+mod media;
+mod name;
+mod platform;
+mod reference;
+
+pub use digest::{Algorithm, ContentDigest};
+pub use kinds::{INDEX, MANIFEST, MIRRORED, SPARSE, kinds};
+pub use manifest::{Descriptor, Form, LIMIT, Manifest};
+pub use media::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, accepted, is_index, is_nondistributable};
+pub use name::{
+    Entry, Item, at_time, blob, history, history_of, manifest, marker, prefix, referrer, referrers, split, tag, tags,
+};
+pub use platform::Platform;
+pub use reference::{Reference, Target, is_host, is_repository, is_tag};

@@ -1,0 +1,168 @@
+//! Where a name leads: into a repository of our own, or to an upstream.
+//!
+//! A repository of our own comes first. Then the query's `ns` (containerd says with it which registry it means), a
+//! first component that is a host, and the configured default upstream, in this order, name a copy of an upstream's
+//! repository: `oci/<host>/<repository>`.
+
+use image::{ContentDigest, is_host, is_repository};
+use kernel::{Namespace, Rights};
+use model::{Error, Meaning, Name, Result};
+
+use crate::call::Call;
+
+/// A repository in its namespace.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) space: Namespace,
+    pub(crate) repository: String,
+}
+
+/// Which name of a repository is wanted.
+pub(crate) trait Wanted {
+    /// Its name in this repository.
+    fn of(&self, repository: &str) -> Result<Name>;
+}
+
+impl<F: Fn(&str) -> Result<Name>> Wanted for F {
+    fn of(&self, repository: &str) -> Result<Name> {
+        self(repository)
+    }
+}
+
+/// Checks a repository's name, whose first component may be a host.
+pub(crate) fn check(name: &str) -> Result<()> {
+    let fine = match name.split_once('/') {
+        Some((host, rest)) if is_host(host) => is_repository(rest) && name.len() <= 255,
+        _ => is_repository(name),
+    };
+    if fine {
+        return Ok(());
+    }
+    let name: String = name.chars().take(300).collect();
+    Err(Error::malformed(format!(
+        "{name:?} is no repository: lower-case letters and digits, with single . _ __ - or / between them, at most 255"
+    )))
+}
+
+impl Place {
+    /// Where a push goes: into a repository of our own.
+    pub(crate) fn own(call: &Call, name: &str) -> Result<Self> {
+        check(name)?;
+        Ok(Self { space: call.space()?, repository: filled_in(name) })
+    }
+
+    /// The name of something in it.
+    pub(crate) fn name(&self, wanted: &impl Wanted) -> Result<Name> {
+        wanted.of(&self.repository)
+    }
+
+    /// The mark of its repository.
+    pub(crate) fn marker(&self) -> Result<Name> {
+        image::marker(&self.repository)
+    }
+
+    /// A blob in it.
+    pub(crate) fn blob(&self, digest: &ContentDigest) -> Result<Name> {
+        image::blob(&self.repository, digest)
+    }
+
+    /// Asserts that the caller may write into it, before anything is looked at.
+    pub(crate) fn may(&self, right: Rights) -> Result<()> {
+        self.space.may_on(right, &self.marker()?)
+    }
+
+    /// Whether it is a repository of our own, as far as the caller may know.
+    pub(crate) async fn is_ours(&self) -> Result<bool> {
+        match self.space.find_all(&[self.marker()?]).await {
+            Ok(found) => Ok(found.iter().any(Option::is_some)),
+            Err(error) if hidden(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The copies of upstreams' repositories that a name may mean, best first.
+    pub(crate) fn copies(call: &Call, name: &str) -> Result<Vec<Self>> {
+        if name.split_once('/').is_some_and(|(first, _)| is_host(first)) {
+            return Ok(Vec::new()); // It is one itself.
+        }
+        let asked = call.parameter("ns").filter(|host| is_host(host));
+        let host = asked.or(call.settings.default_upstream.as_deref());
+        let space = call.space()?;
+        let copy = |host: &str| Self { space: space.clone(), repository: filled_in(&format!("{host}/{name}")) };
+        Ok(host.map(copy).into_iter().collect())
+    }
+}
+
+/// `docker.io` under one of its names, and its official images with what people leave out.
+pub(crate) fn filled_in(name: &str) -> String {
+    match name.split_once('/') {
+        Some(("docker.io" | "index.docker.io" | "registry-1.docker.io", rest)) if rest.contains('/') => {
+            format!("docker.io/{rest}")
+        }
+        Some(("docker.io" | "index.docker.io" | "registry-1.docker.io", rest)) => format!("docker.io/library/{rest}"),
+        _ => name.to_owned(),
+    }
+}
+
+/// True for an error that says no more than that there is nothing for this caller.
+fn hidden(error: &Error) -> bool {
+    matches!(error.meaning(), Meaning::Absent | Meaning::Denied | Meaning::Unauthenticated)
+}
+
+/// Looks for something where a name leads: `look` is asked for each name that may be meant, until it finds one.
+pub(crate) async fn find<T, Fut>(
+    call: &Call,
+    name: &str,
+    wanted: impl Wanted,
+    look: impl Fn(Place, Name) -> Fut,
+) -> Result<T>
+where
+    Fut: Future<Output = Result<T>>,
+{
+    let own = Place::own(call, name)?;
+    let at = own.name(&wanted)?;
+    let refused = match look(own.clone(), at).await {
+        Err(error) if hidden(&error) => error,
+        found => return found,
+    };
+    if own.is_ours().await? {
+        return Err(refused);
+    }
+    let mut failed = None;
+    for copy in Place::copies(call, name)? {
+        let at = copy.name(&wanted)?;
+        match look(copy, at).await {
+            Err(error) if hidden(&error) => {}
+            Err(error) => failed = Some(error),
+            found => return found,
+        }
+    }
+    // Who is about to push a new repository asks for it first, and is not to be stopped by an upstream that is away.
+    let pushes = own.may(Rights::WRITE).is_ok();
+    Err(failed.filter(|_| !pushes).unwrap_or(refused))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn docker_io_has_one_name() {
+        assert_eq!(filled_in("docker.io/busybox"), "docker.io/library/busybox");
+        assert_eq!(filled_in("index.docker.io/a/b"), "docker.io/a/b");
+        assert_eq!(filled_in("quay.io/a"), "quay.io/a");
+        assert_eq!(filled_in("a"), "a");
+    }
+
+    #[test]
+    fn names_are_checked() {
+        for right in ["a", "a/b", "localhost:5000/a", "docker.io/a/b", "127.0.0.1:80/a"] {
+            assert!(check(right).is_ok(), "{right}");
+        }
+        for wrong in
+            ["", "A", "a//b", "../a", "localhost:5000/", "localhost:5000/A", "a:80/../b", "host:x/a", "../a", ".a/b"]
+        {
+            assert!(check(wrong).is_err(), "{wrong}");
+        }
+    }
+}
