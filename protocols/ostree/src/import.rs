@@ -205,7 +205,7 @@ impl Import<'_> {
             if self.intake.has(&digest).is_some() {
                 continue;
             }
-            if here.is_some() && walk::header(self.namespace, digest).await.is_ok() {
+            if here.is_some() && walk::check_file(self.namespace, digest).await.is_ok() {
                 self.intake.note(name);
                 continue;
             }

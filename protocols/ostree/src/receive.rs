@@ -338,3 +338,17 @@ pub(crate) fn check_binding(name: &str, whole: &Whole) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever runs a session may give it to another thread.
+    #[test]
+    fn a_session_may_move_between_threads() {
+        fn moves<T: Send>(_: impl FnOnce(Namespace) -> T) {}
+        moves(|namespace| {
+            receive(namespace, "artifacts", ReceiveOptions::new(""), tokio::io::empty(), tokio::io::sink())
+        });
+    }
+}

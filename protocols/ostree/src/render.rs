@@ -14,12 +14,18 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::filez::{END, deflate};
-use crate::{memo, payload, walk};
+use crate::walk::{self, Beginning};
+use crate::{memo, payload};
 
 /// Who writes down what was rendered: the asker need not have the right to write.
 const RENDERER: &str = "ostree-renderer";
 /// A rendering may end, and its memo go again, between two looks; that happens once, not always.
 const TRIES: usize = 3;
+
+/// What is read of a file to see what it is: all of those whose bytes lie in the catalog.
+const FIRST: u64 = 64 << 10;
+/// Deflated on the spot: that takes less time than to have it done elsewhere.
+const TINY: usize = 16 << 10;
 
 /// A `.filez`, made or on its way.
 pub(crate) enum Filez {
@@ -29,6 +35,11 @@ pub(crate) enum Filez {
     Stored(Blob),
     /// Being made: of unknown length.
     Arriving(Chunks),
+}
+
+fn made(bytes: Bytes) -> Filez {
+    let digest = Digest::new(Sha256::digest(&bytes).into());
+    Filez::Made(bytes, digest)
 }
 
 /// What makes them.
@@ -49,21 +60,23 @@ impl Renderer {
     /// # Errors
     /// `Absent`, `Lost`, `Malformed` when the blob is no file object.
     pub(crate) async fn render(&self, namespace: &Namespace, space: &str, digest: Digest) -> Result<Filez> {
-        let (blob, head, header) = walk::header(namespace, digest).await?;
+        let Beginning { blob, header, head, mut bytes } = walk::begin(namespace, digest, FIRST).await?;
         let first = Bytes::from(header.filez(blob.size - head));
         if header.is_link() {
-            let made = Digest::new(Sha256::digest(&first).into());
-            return Ok(Filez::Made(first, made));
+            return Ok(made(first));
         }
         if blob.size <= memo::SMALL {
-            let content = walk::collect(namespace.read(digest, head, None).await?.1).await?;
-            let made = self.on_a_core(move || {
-                let deflated = if content.is_empty() { Bytes::new() } else { deflate(&content)? };
+            if (bytes.len() as u64) < blob.size {
+                bytes.extend(walk::collect(namespace.read(digest, bytes.len() as u64, None).await?.1).await?);
+            }
+            let head = usize::try_from(head).unwrap_or(usize::MAX);
+            let tiny = bytes.len() <= TINY;
+            let work = move || {
+                let content = bytes.get(head..).unwrap_or_default();
+                let deflated = if content.is_empty() { Bytes::new() } else { deflate(content)? };
                 Ok(Bytes::from([&first[..], &deflated, END].concat()))
-            });
-            let made = made.await?;
-            let digest = Digest::new(Sha256::digest(&made).into());
-            return Ok(Filez::Made(made, digest));
+            };
+            return Ok(made(if tiny { work()? } else { self.on_a_core(work).await? }));
         }
         for _ in 0..TRIES {
             if let Some(stored) = remembered(namespace, digest).await? {

@@ -102,38 +102,57 @@ pub(crate) async fn read_all(namespace: &Namespace, names: &[ObjectName]) -> Res
 async fn check_leaf(namespace: &Namespace, name: ObjectName) -> Result<()> {
     let absent = |error: Error| if error.is_absent() { missing(&name) } else { error };
     if name.sort == Sort::File {
-        return header(namespace, name.digest).await.map(drop).map_err(absent);
+        return check_file(namespace, name.digest).await.map_err(absent);
     }
     let read = read_all(namespace, &[name]).await.map_err(absent)?;
     read.iter().try_for_each(|(_, bytes)| object::check(name.sort, bytes))
 }
 
-/// The header of a file object that is here: the blob, how many bytes stand before the content, and what they say.
+/// The beginning of a file object that is here.
+pub(crate) struct Beginning {
+    /// The blob.
+    pub(crate) blob: Blob,
+    /// What it says of the file.
+    pub(crate) header: Header,
+    /// How many bytes stand before the content.
+    pub(crate) head: u64,
+    /// What was read, from the first byte on.
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Reads the header of a file object, and `wanted` bytes from the first on where there are so many.
 ///
 /// # Errors
 /// `Absent`, or `Malformed` when the blob is no file object.
-pub(crate) async fn header(namespace: &Namespace, digest: Digest) -> Result<(Blob, u64, Header)> {
-    let no_file = |_| Error::malformed(format!("the blob {digest} is no file object"));
-    // Most headers are smaller than this.
-    let mut wanted = 1024;
+pub(crate) async fn begin(namespace: &Namespace, digest: Digest, mut wanted: u64) -> Result<Beginning> {
+    let no_file = || Error::malformed(format!("the blob {digest} is no file object"));
     loop {
         let (blob, body) = namespace.read(digest, 0, Some(wanted)).await?;
         let bytes = collect(body).await?;
-        let (prefix, rest) = bytes.split_first_chunk::<PREFIX>().ok_or_else(|| no_file(()))?;
-        let length = Header::length(*prefix).map_err(|_| no_file(()))?;
-        let whole = (PREFIX + length) as u64;
-        if whole > blob.size {
-            return Err(no_file(()));
+        let (prefix, rest) = bytes.split_first_chunk::<PREFIX>().ok_or_else(no_file)?;
+        let length = Header::length(*prefix).map_err(|_| no_file())?;
+        let head = (PREFIX + length) as u64;
+        if head > blob.size {
+            return Err(no_file());
         }
         if let Some(header) = rest.get(..length) {
-            let header = Header::read_canonical(header).map_err(|_| no_file(()))?;
-            if header.is_link() && whole != blob.size {
-                return Err(no_file(()));
+            let header = Header::read_canonical(header).map_err(|_| no_file())?;
+            if header.is_link() && head != blob.size {
+                return Err(no_file());
             }
-            return Ok((blob, whole, header));
+            return Ok(Beginning { blob, header, head, bytes });
         }
-        wanted = whole;
+        wanted = head;
     }
+}
+
+/// Checks that a blob that is here is a file object.
+///
+/// # Errors
+/// As [`begin`].
+pub(crate) async fn check_file(namespace: &Namespace, digest: Digest) -> Result<()> {
+    // Most headers are smaller than this.
+    begin(namespace, digest, 1024).await.map(drop)
 }
 
 /// A small body in memory.

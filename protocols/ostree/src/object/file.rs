@@ -25,7 +25,7 @@ pub struct Header {
     /// Where a symbolic link points; empty for a file.
     pub target: String,
     /// Extended attributes, as they are serialised.
-    xattrs: Vec<u8>,
+    pub(super) xattrs: Vec<u8>,
 }
 
 impl Header {
