@@ -13,6 +13,7 @@ use upstream_oci::{Plan, Registries};
 use crate::bytesize::Size;
 use crate::listen::Plan as Listen;
 use crate::registry::Registry;
+use crate::repository::{self, Plan as Repository};
 use crate::upstreams;
 
 /// All of it. Without a file: data under `./data`, one namespace `main`, one listener on 127.0.0.1:9090.
@@ -39,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) upstream: Vec<upstream_oci::Entry>,
     /// How long upstreams may take, and their answers count.
     pub(crate) pace: upstream_oci::Pace,
+    /// OSTree repositories; `/artifacts` in the namespace `main` where nothing is said.
+    pub(crate) repository: Option<Vec<Repository>>,
     /// Where to listen.
     pub(crate) listen: Vec<Listen>,
 }
@@ -115,6 +118,7 @@ impl Default for Config {
             registry: Registry::default(),
             upstream: upstreams::everywhere(),
             pace: upstream_oci::Pace::default(),
+            repository: None,
             listen: vec![Listen::default()],
         }
     }
@@ -212,6 +216,7 @@ impl Config {
         }
         self.registry.settings()?;
         self.upstreams()?;
+        repository::check(&self.repositories(), |name| self.namespaces.contains_key(name))?;
         for listen in &self.listen {
             listen.check()?;
         }
@@ -221,6 +226,12 @@ impl Config {
     /// The upstreams, ready to be asked.
     pub(crate) fn upstreams(&self) -> anyhow::Result<Registries> {
         Ok(Plan { upstream: self.upstream.clone(), pace: self.pace }.open()?)
+    }
+
+    /// The OSTree repositories. The one of BuildStream 1's guide is there for whoever has a namespace `main`.
+    pub(crate) fn repositories(&self) -> Vec<Repository> {
+        let built_in = || if self.namespaces.contains_key("main") { vec![Repository::default()] } else { Vec::new() };
+        self.repository.clone().unwrap_or_else(built_in)
     }
 
     pub(crate) fn settings(&self) -> Settings {

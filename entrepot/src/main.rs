@@ -2,6 +2,7 @@
 //! it replaces, it behaves as that server did.
 
 mod admin;
+mod archive;
 mod bytesize;
 mod cli;
 mod config;
@@ -10,6 +11,7 @@ mod dropin;
 mod listen;
 mod log;
 mod registry;
+mod repository;
 mod serve;
 mod upstreams;
 

@@ -4,7 +4,6 @@
 //! foreground; when the owner ends, one guest becomes the owner and serves on.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
@@ -25,6 +24,7 @@ use crate::admin::{self, Command};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::listen::{Plan, Texts, Wiring};
+use crate::repository;
 use crate::upstreams;
 
 /// How often a guest looks whether its TLS files changed.
@@ -204,7 +204,11 @@ async fn own(
     let directory = Directory::open(&config.data, lock, settings).await?;
     let hub = directory.hub.clone();
     let default = hub.limit("main").unwrap_or(u64::MAX);
-    let wiring = Arc::new(Wiring { instances: config.instances.clone(), registry: config.registry.settings()? });
+    let wiring = Arc::new(Wiring {
+        instances: config.instances.clone(),
+        registry: config.registry.settings()?,
+        repositories: repository::repositories(&config.repositories()),
+    });
     let quotas = Arc::new(Quotas { hub: hub.clone(), default, asked: Mutex::default() });
     quotas.set(0, quota);
     let server = Server::new(Arc::new(hub.clone()), config.limits(), |registry| {
@@ -321,11 +325,10 @@ pub(crate) async fn once(config: &Config, command: Command) -> anyhow::Result<()
     loop {
         if let Some(lock) = Lock::try_take(&data)? {
             let directory = Directory::open(&data, lock, config.settings()).await?;
-            let said = admin::execute(&directory.hub, command).await;
+            let output = rustix::stdio::stdout().try_clone_to_owned()?;
+            let done = admin::perform(&directory.hub, command, output.into()).await;
             directory.close().await;
-            // A reader that has enough is no error.
-            drop(std::io::stdout().write_all(said?.as_bytes()));
-            return Ok(());
+            return done;
         }
         let output: BorrowedFd<'_> = rustix::stdio::stdout();
         match Stay::begin(&data, &Message::Run(command.clone()), &[output]).await {

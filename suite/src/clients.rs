@@ -40,6 +40,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("nginx", "apt-get install nginx-light"),
     ("bazel", "apt-get install bazel-bootstrap"),
     ("systemd-analyze", "apt-get install systemd"),
+    ("ostree", "apt-get install ostree"),
 ];
 
 /// Whether all of the programs are there. For each that is not, the line that says so is printed: the caller
