@@ -1,4 +1,5 @@
-//! Listeners: HTTP/1.1, HTTP/2 and gRPC on one port, with or without TLS; who asks; health, metrics and a polite end.
+//! Listeners: HTTP/1.1, HTTP/2 and gRPC on one port, with or without TLS; SSH on another; who asks; health, metrics
+//! and a polite end.
 //!
 //! A request passes, in this order, through
 //! `request.rs` (its id, its line in the log, its numbers, panics) → limits → `identity.rs` (a [`kernel::Caller`])
@@ -26,6 +27,7 @@ mod record;
 mod refusal;
 mod request;
 mod server;
+pub mod ssh;
 mod tls;
 mod watch;
 

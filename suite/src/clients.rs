@@ -38,6 +38,9 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("busybox", "apt-get install busybox-static"),
     ("openssl", "apt-get install openssl"),
     ("nginx", "apt-get install nginx-light"),
+    ("ssh", "apt-get install openssh-client"),
+    ("ssh-keygen", "apt-get install openssh-client"),
+    ("sshd", "apt-get install openssh-server"),
     ("bazel", "apt-get install bazel-bootstrap"),
     ("systemd-analyze", "apt-get install systemd"),
 ];
