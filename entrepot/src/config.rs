@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::bytesize::Size;
 use crate::listen::Plan as Listen;
+use crate::repository::Repositories;
+use crate::ssh::Plan as Ssh;
 
 /// All of it. Without a file: data under `./data`, one namespace `main`, one listener on 127.0.0.1:9090.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -30,8 +32,12 @@ pub(crate) struct Config {
     pub(crate) namespaces: BTreeMap<String, Namespace>,
     /// REAPI instance names that are not the names of namespaces.
     pub(crate) instances: BTreeMap<String, String>,
+    /// OSTree repositories of BuildStream 1, by the paths of their URLs.
+    pub(crate) repositories: Repositories,
     /// Where to listen.
     pub(crate) listen: Vec<Listen>,
+    /// Where to listen for pushes by SSH; nowhere where nothing is said.
+    pub(crate) ssh: Vec<Ssh>,
 }
 
 /// What is logged, to standard error.
@@ -101,7 +107,9 @@ impl Default for Config {
             store: Store::default(),
             namespaces: BTreeMap::from([("main".into(), Namespace::default())]),
             instances: BTreeMap::new(),
+            repositories: Repositories::default(),
             listen: vec![Listen::default()],
+            ssh: Vec::new(),
         }
     }
 }
@@ -190,7 +198,20 @@ impl Config {
         for listen in &self.listen {
             listen.check()?;
         }
-        Ok(())
+        for ssh in &self.ssh {
+            ssh.check()?;
+        }
+        let namespaces: Vec<&String> = self.namespaces.keys().collect();
+        self.repositories.check(&namespaces)
+    }
+
+    /// The repositories with the URLs to pull from.
+    pub(crate) fn repositories(&self) -> Repositories {
+        let base = self.listen.first().filter(|listen| is_loopback(listen.address())).map(|listen| {
+            let scheme = if listen.certificate.is_some() { "https" } else { "http" };
+            format!("{scheme}://{}", listen.address())
+        });
+        self.repositories.clone().reached_at(base.as_deref())
     }
 
     pub(crate) fn settings(&self) -> Settings {
@@ -235,10 +256,13 @@ fn overlay(tree: &mut toml::Table, path: &str, value: &str) -> anyhow::Result<()
 
 /// What anonymous callers may do where nothing is configured: everything on loopback, else nothing.
 pub(crate) fn default_anonymous(address: &str) -> Vec<Grant> {
+    if is_loopback(address) { vec![Grant::everywhere(Rights::PUSH | Rights::DELETE)] } else { Vec::new() }
+}
+
+fn is_loopback(address: &str) -> bool {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.trim_matches(['[', ']']);
-    let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    if loopback { vec![Grant::everywhere(Rights::PUSH | Rights::DELETE)] } else { Vec::new() }
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod certificate;
 mod clients;
 mod connection;
 pub mod control;
+pub mod descriptor;
 mod health;
 mod htpasswd;
 mod identity;

@@ -81,8 +81,9 @@ fn configuration(host_keys: &HostKeys, patience: Patience) -> Config {
         window_size: WINDOW,
         maximum_packet_size: PACKET,
         channel_buffer_size: PACKETS,
-        // Answered keepalives keep it from ending a client that is there; it also bounds how long a write may hang.
-        inactivity_timeout: Some(patience.idle),
+        // Bounds how long a write may hang. Answered questions keep it from ending a client that is there, and whoever
+        // waits for input loses patience first, so that he can still say so.
+        inactivity_timeout: Some(patience.idle + LAST_WORDS),
         keepalive_interval: Some(patience.alive),
         keepalive_max: 3,
         nodelay: true,
@@ -208,6 +209,8 @@ impl Connection {
         match ended {
             Some(Ok(())) => {}
             Some(Err(error)) => tracing::info!(listener = %name, %peer, %error, "SSH connection ended"),
+            // A client that was just told an exit status goes by itself; told to go, it would forget the status.
+            None if timeout(GOODBYE, &mut session).await.is_ok() => {}
             None => {
                 // The loop says goodbye if it still can, and is cut if it cannot.
                 let goodbye = session.handle();
@@ -235,6 +238,8 @@ impl Connection {
     }
 }
 
+/// What a command gets to tell its client that it waited too long.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 /// How long a client may take to hear that we go.
 const GOODBYE: Duration = Duration::from_millis(500);
 

@@ -102,11 +102,15 @@ impl Conversation {
         };
         session.channel_success(id)?;
         let Some((entry, caller)) = &self.holder else { return Err(russh::Error::Inconsistent) };
-        let (chosen, original) = choose(entry.options.command.as_deref(), asked);
+        let asked = asked_for(asked);
+        let (chosen, original) = match &entry.options.command {
+            // Checked when the line was read.
+            Some(forced) => (Ok(forced.clone()), asked.ok()),
+            None => (asked.and_then(|asked| self.shared.exec.accepts(&asked).map(|()| asked)), None),
+        };
         let accepted = match chosen {
             Ok(_) if self.progress.stop.is_cancelled() => Err("the server is ending: try again".to_owned()),
-            Ok(command) => self.shared.exec.accepts(&command).map(|()| command),
-            Err(reason) => Err(reason),
+            chosen => chosen,
         };
         let output = Output::new(out.make_writer(), Arc::clone(&inbound));
         let mut errors = Output::new(out.make_writer_ext(Some(STDERR)), Arc::clone(&inbound));
@@ -157,15 +161,11 @@ impl Drop for Ends {
     }
 }
 
-/// The command to run, and what it took the place of.
-fn choose(forced: Option<&str>, asked: &[u8]) -> (Result<String, String>, Option<String>) {
-    let asked = match std::str::from_utf8(asked) {
+/// The command that a client sends, as text.
+fn asked_for(bytes: &[u8]) -> Result<String, String> {
+    match std::str::from_utf8(bytes) {
         Ok(asked) if asked.len() <= LONGEST => Ok(asked.to_owned()),
         _ => Err(format!("a command is at most {LONGEST} bytes of text")),
-    };
-    match forced {
-        Some(forced) => (Ok(forced.to_owned()), asked.ok()),
-        None => (asked, None),
     }
 }
 
