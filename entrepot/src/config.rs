@@ -10,8 +10,9 @@ use kernel::{Grant, Rights, Settings};
 use serde::{Deserialize, Serialize};
 
 use crate::bytesize::Size;
+use crate::destination::Destinations;
 use crate::listen::Plan as Listen;
-use crate::repository::Repositories;
+use crate::repository::{self, Plan as Repository};
 use crate::ssh::Plan as Ssh;
 
 /// All of it. Without a file: data under `./data`, one namespace `main`, one listener on 127.0.0.1:9090.
@@ -32,8 +33,8 @@ pub(crate) struct Config {
     pub(crate) namespaces: BTreeMap<String, Namespace>,
     /// REAPI instance names that are not the names of namespaces.
     pub(crate) instances: BTreeMap<String, String>,
-    /// OSTree repositories of BuildStream 1, by the paths of their URLs.
-    pub(crate) repositories: Repositories,
+    /// OSTree repositories; `/artifacts` in the namespace `main` where nothing is said.
+    pub(crate) repository: Option<Vec<Repository>>,
     /// Where to listen.
     pub(crate) listen: Vec<Listen>,
     /// Where to listen for pushes by SSH; nowhere where nothing is said.
@@ -107,7 +108,7 @@ impl Default for Config {
             store: Store::default(),
             namespaces: BTreeMap::from([("main".into(), Namespace::default())]),
             instances: BTreeMap::new(),
-            repositories: Repositories::default(),
+            repository: None,
             listen: vec![Listen::default()],
             ssh: Vec::new(),
         }
@@ -195,23 +196,29 @@ impl Config {
                 bail!("instances.{instance:?} names the namespace {namespace:?}, which is not in [namespaces]");
             }
         }
+        repository::check(&self.repositories(), |name| self.namespaces.contains_key(name))?;
         for listen in &self.listen {
             listen.check()?;
         }
         for ssh in &self.ssh {
             ssh.check()?;
         }
-        let namespaces: Vec<&String> = self.namespaces.keys().collect();
-        self.repositories.check(&namespaces)
+        Ok(())
     }
 
-    /// The repositories with the URLs to pull from.
-    pub(crate) fn repositories(&self) -> Repositories {
+    /// The OSTree repositories. The one of BuildStream 1's guide is there for whoever has a namespace `main`.
+    pub(crate) fn repositories(&self) -> Vec<Repository> {
+        let built_in = || if self.namespaces.contains_key("main") { vec![Repository::default()] } else { Vec::new() };
+        self.repository.clone().unwrap_or_else(built_in)
+    }
+
+    /// Where pushes by SSH can go.
+    pub(crate) fn destinations(&self) -> Destinations {
         let base = self.listen.first().filter(|listen| is_loopback(listen.address())).map(|listen| {
             let scheme = if listen.certificate.is_some() { "https" } else { "http" };
             format!("{scheme}://{}", listen.address())
         });
-        self.repositories.clone().reached_at(base.as_deref())
+        Destinations::new(self.repositories(), base.as_deref())
     }
 
     pub(crate) fn settings(&self) -> Settings {

@@ -5,6 +5,7 @@ mod admin;
 mod bytesize;
 mod cli;
 mod config;
+mod destination;
 mod directory;
 mod dropin;
 mod listen;

@@ -10,7 +10,7 @@ use server::descriptor;
 use server::ssh::{Exec, Run, Sink, Source};
 use tokio::io::AsyncWriteExt;
 
-use crate::repository::{Found, Repositories};
+use crate::destination::{Destination, Destinations};
 
 /// The program that clients call.
 pub(crate) const NAME: &str = "bst-artifact-receive";
@@ -70,11 +70,11 @@ impl Asked {
     }
 }
 
-/// Receives into the repositories of a hub.
+/// Receives into the destinations of a hub.
 #[derive(Clone)]
 pub(crate) struct Receiving {
     pub(crate) hub: Hub,
-    pub(crate) repositories: Repositories,
+    pub(crate) destinations: Destinations,
 }
 
 /// The three streams of one session.
@@ -86,16 +86,16 @@ pub(crate) struct Streams {
 
 impl Receiving {
     /// One session, to its exit status.
-    pub(crate) async fn receive(&self, caller: &Caller, repository: Found, streams: Streams) -> u32 {
+    async fn receive(&self, caller: &Caller, asked: Asked, streams: Streams) -> u32 {
         let Streams { input, output, mut errors } = streams;
-        let status = match self.begin(caller, repository, input, output).await {
-            Ok(status) => status,
-            Err(reason) => {
-                // Whoever is gone misses nothing.
-                drop(errors.write_all(format!("{NAME}: {reason}\n").as_bytes()).await);
-                1
-            }
+        let (status, said) = match self.begin(caller, asked, input, output).await {
+            Ok(ended) => ended,
+            Err(reason) => (1, Some(reason)),
         };
+        if let Some(said) = said {
+            // Whoever is gone misses nothing.
+            drop(errors.write_all(format!("{NAME}: {said}\n").as_bytes()).await);
+        }
         drop(errors.flush().await);
         status
     }
@@ -132,28 +132,24 @@ impl Receiving {
     }
 
     /// One session that a real sshd let in.
-    pub(crate) async fn for_sshd(&self, asked: Asked, who: &str, mut streams: Streams) -> u32 {
+    pub(crate) async fn for_sshd(&self, asked: Asked, who: &str, streams: Streams) -> u32 {
         // sshd decides who comes in; whoever does may push.
         let caller = Caller::known(format!("sshd:{who}"), vec![Grant::everywhere(Rights::PUSH)]);
-        match self.repositories.meant(asked.path.as_deref()) {
-            Ok(found) => {
-                self.receive(&caller, Found { pull_url: asked.pull_url.or(found.pull_url), ..found }, streams).await
-            }
-            Err(reason) => {
-                drop(streams.errors.write_all(format!("{NAME}: {reason}\n").as_bytes()).await);
-                drop(streams.errors.flush().await);
-                1
-            }
-        }
+        self.receive(&caller, asked, streams).await
     }
 
-    async fn begin(&self, caller: &Caller, found: Found, input: Source, output: Sink) -> Result<u32, String> {
-        let Found { namespace, name, pull_url } = found;
-        let Some(pull_url) = pull_url else {
-            return Err(
-                "nobody said from where to pull: set `pull_url` of the repository in the hub's configuration".into()
-            );
-        };
+    async fn begin(
+        &self,
+        caller: &Caller,
+        asked: Asked,
+        input: Source,
+        output: Sink,
+    ) -> Result<(u32, Option<String>), String> {
+        let Destination { namespace, name, pull_url } = self.destinations.meant(asked.path.as_deref())?;
+        let pull_url = asked.pull_url.or(pull_url).ok_or(
+            "nobody said from where to pull what is pushed: set `pull_url` of the [[repository]] in the hub's \
+             configuration",
+        )?;
         let namespace = self.hub.enter(caller, &namespace).map_err(|error| error.text().to_owned())?;
         drop((namespace, name, pull_url, input, output));
         Err("the OSTree protocol is not wired yet".into())
@@ -164,23 +160,14 @@ impl Receiving {
 impl Exec for Receiving {
     fn accepts(&self, command: &str) -> Result<(), String> {
         let asked = Asked::by_client(command)?;
-        self.repositories.at(asked.path.as_deref().unwrap_or_default()).map(drop)
+        self.destinations.at(asked.path.as_deref().unwrap_or_default()).map(drop)
     }
 
     async fn run(&self, run: Run) -> u32 {
         let Run { caller, command, input, output, errors, .. } = run;
+        // Both kinds of commands were checked: the client's by `accepts`, the operator's when its line was read.
         let asked = Asked::by_operator(&command).unwrap_or_default();
-        let mut streams = Streams { input, output, errors };
-        match self.repositories.meant(asked.path.as_deref()) {
-            Ok(found) => {
-                let pull_url = asked.pull_url.or(found.pull_url);
-                self.receive(&caller, Found { pull_url, ..found }, streams).await
-            }
-            Err(reason) => {
-                drop(streams.errors.write_all(format!("{NAME}: {reason}\n").as_bytes()).await);
-                1
-            }
-        }
+        self.receive(&caller, asked, Streams { input, output, errors }).await
     }
 }
 

@@ -154,7 +154,7 @@ async fn own(repo: &Path, lock: Lock, asked: Asked, who: &str) -> anyhow::Result
         namespace.quota.0 = u64::MAX;
     }
     let directory = Directory::open(repo, lock, config.settings()).await?;
-    let receiving = Receiving { hub: directory.hub.clone(), repositories: config.repositories() };
+    let receiving = Receiving { hub: directory.hub.clone(), destinations: config.destinations() };
     let door = Door::open(repo, Admission::default())?;
     let guests = TaskTracker::new();
     let streams = streams()?;

@@ -25,10 +25,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Command};
 use crate::config::Config;
+use crate::destination::Destinations;
 use crate::directory::Directory;
 use crate::listen::{Plan, Texts};
 use crate::receive::{Asked, Receiving};
-use crate::repository::Repositories;
 use crate::ssh;
 
 /// How often a guest looks whether its TLS files changed.
@@ -46,7 +46,7 @@ pub(crate) enum Message {
         instances: BTreeMap<String, String>,
     },
     /// "Serve this socket by SSH", which comes along.
-    ListenSsh { plan: Box<ssh::Plan>, repositories: Repositories, host_keys: Vec<String> },
+    ListenSsh { plan: Box<ssh::Plan>, destinations: Destinations, host_keys: Vec<String> },
     /// "My TLS files changed."
     Replace(Texts),
     /// "Do this, and write what you have to say there": standard output comes along.
@@ -168,7 +168,7 @@ fn introduce<'a>(serving: &Serving, one: &'a Bound) -> anyhow::Result<(Message, 
         Bound::Ssh { plan, socket } => {
             let message = Message::ListenSsh {
                 plan: Box::new(plan.clone().absolute(&config.data)?),
-                repositories: config.repositories(),
+                destinations: config.destinations(),
                 host_keys: plan.host_keys(&config.data)?.texts()?,
             };
             (message, socket)
@@ -250,12 +250,12 @@ async fn own(
             }
             Bound::Ssh { plan, socket } => {
                 let keys = plan.host_keys(&config.data)?;
-                Box::pin(server.serve_ssh(plan.open(&hub, &config.data, config.repositories(), socket, keys)?, &never))
+                Box::pin(server.serve_ssh(plan.open(&hub, &config.data, config.destinations(), socket, keys)?, &never))
             }
         };
         hub.spawn("listener", watched(serving));
     }
-    let receiving = Receiving { hub: hub.clone(), repositories: config.repositories() };
+    let receiving = Receiving { hub: hub.clone(), destinations: config.destinations() };
     hub.tidy();
     notify::tell(News::Ready("serving"));
     tracing::warn!("{started}");
@@ -315,8 +315,8 @@ impl House {
                     Err(error) => line.answer(Err(&format!("{error:#}"))).await,
                 }
             }
-            (Message::ListenSsh { plan, repositories, host_keys }, Some(socket)) => {
-                match self.host_ssh(&plan, repositories, &host_keys, TcpListener::from(socket), &mut line).await {
+            (Message::ListenSsh { plan, destinations, host_keys }, Some(socket)) => {
+                match self.host_ssh(&plan, destinations, &host_keys, TcpListener::from(socket), &mut line).await {
                     Ok(()) => Ok(()),
                     Err(error) => line.answer(Err(&format!("{error:#}"))).await,
                 }
@@ -352,13 +352,13 @@ impl House {
     async fn host_ssh(
         &self,
         plan: &ssh::Plan,
-        repositories: Repositories,
+        destinations: Destinations,
         host_keys: &[String],
         socket: TcpListener,
         line: &mut Owner,
     ) -> anyhow::Result<()> {
         let keys = HostKeys::from_texts(host_keys)?;
-        let listener = plan.open(&self.receiving.hub, &self.data, repositories, socket, keys)?;
+        let listener = plan.open(&self.receiving.hub, &self.data, destinations, socket, keys)?;
         let left = CancellationToken::new();
         let serving = Box::pin(self.server.serve_ssh(listener, &left));
         keep(&plan.name(), serving, left, None, line).await

@@ -9,8 +9,8 @@ use kernel::{Grant, Hub};
 use serde::{Deserialize, Serialize};
 use server::ssh::{AuthorizedKeys, HostKeys, Patience, SshListener};
 
+use crate::destination::Destinations;
 use crate::receive::{Asked, Receiving};
-use crate::repository::Repositories;
 
 /// Where and how to listen for pushes of BuildStream 1.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -93,7 +93,7 @@ impl Plan {
         &self,
         hub: &Hub,
         data: &Path,
-        repositories: Repositories,
+        destinations: Destinations,
         socket: TcpListener,
         host_keys: HostKeys,
     ) -> anyhow::Result<SshListener> {
@@ -104,7 +104,7 @@ impl Plan {
             login: self.login.clone().unwrap_or_else(|| "artifacts".into()),
             keys: self.open_keys(data)?,
             grants: self.grants()?,
-            exec: Arc::new(Receiving { hub: hub.clone(), repositories }),
+            exec: Arc::new(Receiving { hub: hub.clone(), destinations }),
             patience: Patience::default(),
         })
     }
