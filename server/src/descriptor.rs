@@ -70,7 +70,7 @@ mod tests {
         let (from, to) = UnixStream::pair().expect("sockets");
         assert_eq!(through(from.into(), to.into()).await, "hello");
         let file = tempfile::NamedTempFile::new().expect("a file");
-        let open = |write| File::options().read(!write).write(write).open(file.path()).expect("it opens");
+        let open = |write: bool| File::options().read(!write).write(write).open(file.path()).expect("it opens");
         assert_eq!(through(open(false).into(), open(true).into()).await, "hello");
     }
 }

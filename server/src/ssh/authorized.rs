@@ -262,7 +262,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_keys_or_reasons(text in "\\PC{0,300}") {
-            AuthorizedKeys::count(&text);
+            let (keys, refused) = AuthorizedKeys::count(&text);
+            prop_assert!(keys + refused <= text.lines().count());
         }
 
         #[test]

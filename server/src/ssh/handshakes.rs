@@ -21,6 +21,8 @@ const SAFE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Handshakes {
     places: Arc<Semaphore>,
+    /// How long a place is safe.
+    safe: Duration,
     /// Who has a place, by their number, and so from the oldest on. Held for a few instructions only.
     taken: Mutex<BTreeMap<u64, (Instant, CancellationToken)>>,
     number: std::sync::atomic::AtomicU64,
@@ -38,12 +40,13 @@ pub(super) struct Place {
 
 impl Handshakes {
     pub(super) fn new() -> Arc<Self> {
-        Self::with(PLACES)
+        Self::with(PLACES, SAFE)
     }
 
-    fn with(places: usize) -> Arc<Self> {
+    fn with(places: usize, safe: Duration) -> Arc<Self> {
         Arc::new(Self {
             places: Arc::new(Semaphore::new(places)),
+            safe,
             taken: Mutex::default(),
             number: std::sync::atomic::AtomicU64::new(0),
         })
@@ -74,17 +77,17 @@ impl Handshakes {
     /// to wait before the next try.
     fn displace(&self) -> Duration {
         if self.places.available_permits() > 0 {
-            return SAFE;
+            return self.safe;
         }
         self.taken(|taken| {
             let oldest = taken.iter().find(|(_, (_, lost))| !lost.is_cancelled());
-            let Some((begun, lost)) = oldest.map(|(_, found)| found) else { return SAFE };
+            let Some((begun, lost)) = oldest.map(|(_, found)| found) else { return self.safe };
             let age = begun.elapsed();
-            if age >= SAFE {
+            if age >= self.safe {
                 lost.cancel();
-                SAFE
+                self.safe
             } else {
-                SAFE - age
+                self.safe - age
             }
         })
     }
@@ -100,28 +103,32 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn those_who_wait_get_the_place_of_the_slowest() {
-        let handshakes = Handshakes::with(2);
+        let handshakes = Handshakes::with(2, Duration::from_millis(300));
         let first = handshakes.enter().await.expect("a place");
-        tokio::time::advance(Duration::from_secs(1)).await;
         let second = handshakes.enter().await.expect("a place");
         let mut third = std::pin::pin!(handshakes.enter());
-        assert!(timeout(Duration::from_millis(1900), third.as_mut()).await.is_err(), "the first is still safe");
-        assert!(!first.lost.is_cancelled());
-        assert!(timeout(Duration::from_millis(200), third.as_mut()).await.is_err());
-        assert!(first.lost.is_cancelled() && !second.lost.is_cancelled());
+        assert!(futures::poll!(third.as_mut()).is_pending());
+        assert!(!first.lost.is_cancelled(), "it is still safe");
+        tokio::select! {
+            _ = third.as_mut() => panic!("there is no place yet"),
+            () = first.lost.cancelled() => {}
+        }
+        assert!(!second.lost.is_cancelled(), "one place is enough");
         drop(first);
         let third = third.await.expect("a place");
-        assert!(!second.lost.is_cancelled() && !third.lost.is_cancelled());
+        assert!(!third.lost.is_cancelled());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn nobody_loses_a_place_that_nobody_wants() {
-        let handshakes = Handshakes::with(2);
+        let handshakes = Handshakes::with(2, Duration::ZERO);
         let first = handshakes.enter().await.expect("a place");
-        tokio::time::advance(Duration::from_secs(60)).await;
         let _second = handshakes.enter().await.expect("a place");
         assert!(!first.lost.is_cancelled());
+        let mut third = std::pin::pin!(handshakes.enter());
+        assert!(futures::poll!(third.as_mut()).is_pending());
+        assert!(first.lost.is_cancelled());
     }
 }
