@@ -150,7 +150,8 @@ fn read(line: &str, commands: &Commands) -> std::result::Result<Entry, String> {
         return Err(format!("the line is longer than {LONGEST} bytes"));
     }
     let first = line.split([' ', '\t']).next().unwrap_or_default();
-    let (options, rest) = if is_type(first) {
+    // No option begins like a type, so that one that we do not take is told as such.
+    let (options, rest) = if ["ssh-", "ecdsa-", "sk-"].iter().any(|kind| first.starts_with(kind)) {
         ("", line)
     } else {
         let length = options::length(line).ok_or("a line is [OPTIONS] TYPE KEY [COMMENT], on one line")?;
