@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::admin::Command;
+use crate::archive::{self, Archive};
 use crate::bytesize::Size;
 use crate::config::{Config, Format};
 use crate::serve::{self, Serving};
@@ -81,6 +82,9 @@ enum Verb {
         /// The new file
         to: PathBuf,
     },
+    /// OSTree repositories in directories
+    #[command(subcommand)]
+    Ostree(Ostree),
     /// Write shell completions to standard output
     #[command(hide = true)]
     Completions { shell: clap_complete::Shell },
@@ -109,6 +113,38 @@ enum Token {
         /// Its id, as listed
         id: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum Ostree {
+    /// Take an archive-z2 repository in; each object is checked, and a broken import goes on where it stopped
+    Import {
+        /// The repository's directory
+        from: PathBuf,
+        /// Which of the configured repositories it goes into: its path or name
+        #[arg(long, value_name = "PATH")]
+        repository: Option<String>,
+    },
+    /// Write a repository as an archive-z2 directory
+    Export {
+        /// The directory; it is made when it is missing
+        to: PathBuf,
+        /// Which of the configured repositories: its path or name
+        #[arg(long, value_name = "PATH")]
+        repository: Option<String>,
+    },
+}
+
+impl Ostree {
+    fn command(self, config: &Config) -> anyhow::Result<Command> {
+        let (repository, verb) = match self {
+            // Relative to this process, not to the owner.
+            Self::Import { from, repository } => (repository, archive::Verb::Import(std::path::absolute(from)?)),
+            Self::Export { to, repository } => (repository, archive::Verb::Export(std::path::absolute(to)?)),
+        };
+        let repository = archive::choose(&config.repositories(), repository.as_deref())?;
+        Ok(Command::Ostree(Archive { repository, verb }))
+    }
 }
 
 pub(crate) fn main() -> ExitCode {
@@ -173,6 +209,7 @@ async fn execute(global: Global, verb: Verb) -> anyhow::Result<()> {
         Verb::Why { digest, namespace } => Command::Why { namespace, digest },
         // Relative to this process, not to the owner.
         Verb::Backup { to } => Command::Backup { to: std::path::absolute(to)? },
+        Verb::Ostree(ostree) => ostree.command(&config)?,
         Verb::Completions { .. } | Verb::Man { .. } => return Ok(()),
     };
     log::begin("warn", config.log.format)?;

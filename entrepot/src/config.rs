@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bytesize::Size;
 use crate::destination::Destinations;
-use crate::listen::Plan as Listen;
+use crate::listen::{Offer, Plan as Listen};
 use crate::repository::{self, Plan as Repository};
 use crate::ssh::Plan as Ssh;
 
@@ -219,6 +219,11 @@ impl Config {
             format!("{scheme}://{}", listen.address())
         });
         Destinations::new(self.repositories(), base.as_deref())
+    }
+
+    /// What every listener offers.
+    pub(crate) fn offer(&self) -> Offer {
+        Offer { instances: self.instances.clone(), repositories: self.repositories() }
     }
 
     pub(crate) fn settings(&self) -> Settings {

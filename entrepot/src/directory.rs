@@ -23,8 +23,13 @@ pub(crate) struct Directory {
 }
 
 /// The protocols of a listener.
-pub(crate) fn protocols(reapi: reapi::Settings) -> Vec<Arc<dyn Protocol>> {
-    vec![Arc::new(reapi::Reapi::new(reapi))]
+pub(crate) fn protocols(reapi: reapi::Settings, repositories: Vec<ostree::Repository>) -> Vec<Arc<dyn Protocol>> {
+    vec![Arc::new(reapi::Reapi::new(reapi)), Arc::new(ostree::Ostree::new(repositories))]
+}
+
+/// What the blobs of all protocols mean.
+fn kinds() -> Vec<Box<dyn model::Kind>> {
+    [reapi::kinds(), ostree::kinds()].into_iter().flatten().collect()
 }
 
 impl Directory {
@@ -33,7 +38,7 @@ impl Directory {
         let doing = || format!("cannot open the data directory {}", path.display());
         let catalog = catalogs::Plan::new(path.join("catalog.db")).open().with_context(doing)?;
         let store = stores::Disk::open(path).with_context(doing)?;
-        let hub = Hub::open(Arc::new(catalog), Arc::new(store), reapi::kinds(), settings).await.with_context(doing)?;
+        let hub = Hub::open(Arc::new(catalog), Arc::new(store), kinds(), settings).await.with_context(doing)?;
         Ok(Self { hub, _lock: lock })
     }
 

@@ -152,7 +152,8 @@ fn serving(options: Options) -> Serving {
         index_only: options.index_only,
         ..Plan::default()
     };
-    let mut config = Config { data: options.repo, listen: vec![plan], ..Config::default() };
+    let mut config =
+        Config { data: options.repo, listen: vec![plan], repository: Some(Vec::new()), ..Config::default() };
     config.namespaces.entry("main".into()).or_default().quota.0 = QUOTA;
     Serving { config, quota: options.quota, started }
 }

@@ -1,5 +1,6 @@
 //! A listener as data: in the configuration, and on its way from a guest to the owner of the data directory.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use server::{Access, Htpasswd, Listener, Material, Pem, Proxies, Server, Tls};
 
 use crate::config::default_anonymous;
+use crate::repository;
 
 /// Where and how to listen, and who may do what there.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -48,6 +50,15 @@ pub(crate) struct Plan {
     pub(crate) pull_only: bool,
     /// Only the index of artifacts: the bytes are elsewhere.
     pub(crate) index_only: bool,
+}
+
+/// What is the same at every listener of a process.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Offer {
+    /// REAPI instance names that are not the names of namespaces.
+    pub(crate) instances: BTreeMap<String, String>,
+    /// OSTree repositories.
+    pub(crate) repositories: Vec<repository::Plan>,
 }
 
 /// The PEM texts of a plan: read by the process that may read the files.
@@ -140,17 +151,17 @@ impl Plan {
         &self,
         hub: &Hub,
         server: &Server,
-        instances: &std::collections::BTreeMap<String, String>,
+        offer: &Offer,
         socket: TcpListener,
         tls: Option<Arc<Tls>>,
     ) -> anyhow::Result<Listener> {
         let settings = reapi::Settings {
-            instances: instances.clone(),
+            instances: offer.instances.clone(),
             push: !self.pull_only,
             index_only: self.index_only,
             ..reapi::Settings::default()
         };
-        let protocols = crate::directory::protocols(settings);
+        let protocols = crate::directory::protocols(settings, repository::repositories(&offer.repositories));
         Ok(Listener {
             name: self.name().into(),
             socket,

@@ -2,6 +2,7 @@
 //! it replaces, it behaves as that server did.
 
 mod admin;
+mod archive;
 mod bytesize;
 mod cli;
 mod config;

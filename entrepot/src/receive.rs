@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use async_trait::async_trait;
 use kernel::{Caller, Grant, Hub, Rights};
+use ostree::ReceiveOptions;
 use serde::{Deserialize, Serialize};
 use server::control::Owner;
 use server::descriptor;
@@ -151,8 +152,8 @@ impl Receiving {
              configuration",
         )?;
         let namespace = self.hub.enter(caller, &namespace).map_err(|error| error.text().to_owned())?;
-        drop((namespace, name, pull_url, input, output));
-        Err("the OSTree protocol is not wired yet".into())
+        let ended = ostree::receive(namespace, &name, ReceiveOptions::new(pull_url), input, output).await;
+        Ok((ended.status.into(), ended.said))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
 /// A repository. All listeners serve all of them, to whom they grant reading.
@@ -30,22 +30,33 @@ impl Plan {
     pub(crate) fn name(&self) -> &str {
         self.name.as_deref().unwrap_or_else(|| self.path.rsplit('/').next().unwrap_or_default())
     }
+
+    pub(crate) fn repository(&self) -> ostree::Repository {
+        let (path, namespace, name) = (self.path.clone(), self.namespace.clone(), self.name().to_owned());
+        ostree::Repository { path, namespace, name }
+    }
 }
 
 /// Refuses what cannot be served.
 pub(crate) fn check(plans: &[Plan], is_namespace: impl Fn(&str) -> bool) -> anyhow::Result<()> {
     let mut seen = BTreeSet::new();
     for plan in plans {
-        let path = &plan.path;
-        if !path.starts_with('/') || path.ends_with('/') || path.contains(char::is_whitespace) {
-            bail!("repository {path:?}: a path is written as /part or /part/part");
+        let about = || format!("repository {}", plan.path);
+        ostree::refs::check_repository(plan.name()).with_context(about)?;
+        if !plan.path.starts_with('/') || plan.path.ends_with('/') || plan.path.contains(char::is_whitespace) {
+            bail!("{}: a path is written as /part or /part/part", about());
         }
         if !is_namespace(&plan.namespace) {
-            bail!("repository {path} names the namespace {:?}, which is not in [namespaces]", plan.namespace);
+            bail!("{} names the namespace {:?}, which is not in [namespaces]", about(), plan.namespace);
         }
         if !seen.insert((&plan.namespace, plan.name())) {
-            bail!("repository {path}: another one of that namespace has the same name {:?}", plan.name());
+            bail!("{}: another repository of that namespace has the same name {:?}", about(), plan.name());
         }
     }
     Ok(())
+}
+
+/// The plans as the protocol takes them.
+pub(crate) fn repositories(plans: &[Plan]) -> Vec<ostree::Repository> {
+    plans.iter().map(Plan::repository).collect()
 }

@@ -4,7 +4,7 @@
 //! foreground; when the owner ends, one guest becomes the owner and serves on.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ use crate::admin::{self, Command};
 use crate::config::Config;
 use crate::destination::Destinations;
 use crate::directory::Directory;
-use crate::listen::{Plan, Texts};
+use crate::listen::{Offer, Plan, Texts};
 use crate::receive::{Asked, Receiving};
 use crate::ssh;
 
@@ -43,7 +43,7 @@ pub(crate) enum Message {
         texts: Option<Texts>,
         /// A limit for the default namespace that somebody asked for.
         quota: Option<u64>,
-        instances: BTreeMap<String, String>,
+        offer: Offer,
     },
     /// "Serve this socket by SSH", which comes along.
     ListenSsh { plan: Box<ssh::Plan>, destinations: Destinations, host_keys: Vec<String> },
@@ -161,7 +161,7 @@ fn introduce<'a>(serving: &Serving, one: &'a Bound) -> anyhow::Result<(Message, 
                 plan: Box::new(plan.clone().absolute()?),
                 texts: plan.texts()?,
                 quota: serving.quota,
-                instances: config.instances.clone(),
+                offer: config.offer(),
             };
             (message, socket)
         }
@@ -246,7 +246,7 @@ async fn own(
     for one in bound {
         let serving: Listening = match one {
             Bound::Http { plan, socket, tls } => {
-                Box::pin(server.serve(plan.open(&hub, &server, &config.instances, socket, tls)?, &never))
+                Box::pin(server.serve(plan.open(&hub, &server, &config.offer(), socket, tls)?, &never))
             }
             Bound::Ssh { plan, socket } => {
                 let keys = plan.host_keys(&config.data)?;
@@ -306,9 +306,9 @@ impl House {
                 let done = admin::answer(hub, command, output).await;
                 line.answer(done.as_ref().copied().map_err(String::as_str)).await
             }
-            (Message::Listen { plan, texts, quota, instances }, Some(socket)) => {
+            (Message::Listen { plan, texts, quota, offer }, Some(socket)) => {
                 self.quotas.set(number, quota);
-                let served = self.host(&plan, texts, &instances, TcpListener::from(socket), &mut line).await;
+                let served = self.host(&plan, texts, &offer, TcpListener::from(socket), &mut line).await;
                 self.quotas.set(number, None);
                 match served {
                     Ok(()) => Ok(()),
@@ -337,12 +337,12 @@ impl House {
         &self,
         plan: &Plan,
         texts: Option<Texts>,
-        instances: &BTreeMap<String, String>,
+        offer: &Offer,
         socket: TcpListener,
         line: &mut Owner,
     ) -> anyhow::Result<()> {
         let tls = texts.map(|texts| Tls::open(texts.material())).transpose()?.map(Arc::new);
-        let listener = plan.open(&self.receiving.hub, &self.server, instances, socket, tls.clone())?;
+        let listener = plan.open(&self.receiving.hub, &self.server, offer, socket, tls.clone())?;
         let left = CancellationToken::new();
         let serving = Box::pin(self.server.serve(listener, &left));
         keep(plan.name(), serving, left, tls, line).await
@@ -404,11 +404,10 @@ pub(crate) async fn once(config: &Config, command: Command) -> anyhow::Result<()
     loop {
         if let Some(lock) = Lock::try_take(&data)? {
             let directory = Directory::open(&data, lock, config.settings()).await?;
-            let said = admin::execute(&directory.hub, command).await;
+            let output = rustix::stdio::stdout().try_clone_to_owned()?;
+            let done = admin::perform(&directory.hub, command, output.into()).await;
             directory.close().await;
-            // A reader that has enough is no error.
-            drop(std::io::stdout().write_all(said?.as_bytes()));
-            return Ok(());
+            return done;
         }
         let output: BorrowedFd<'_> = rustix::stdio::stdout();
         match Stay::begin(&data, &Message::Run(command.clone()), &[output]).await {

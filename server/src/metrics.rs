@@ -107,7 +107,7 @@ impl Metrics {
     pub(crate) fn owned(&self) -> Owned {
         let registry = Arc::clone(&self.registry);
         let routes = Router::new().route("/metrics", get(move || async move { render(&registry) }));
-        Owned { owner: "metrics", prefixes: &["/metrics"], routes }
+        Owned { owner: "metrics", prefixes: vec!["/metrics".to_owned()], routes }
     }
 }
 

@@ -19,7 +19,7 @@ pub struct Owned {
     /// Who they belong to, for messages.
     pub owner: &'static str,
     /// Each begins with a slash and does not end with one; `/` alone is everything that nobody else owns.
-    pub prefixes: &'static [&'static str],
+    pub prefixes: Vec<String>,
     /// What answers.
     pub routes: Router,
 }
@@ -58,17 +58,17 @@ fn covers(prefix: &str, path: &str) -> bool {
 }
 
 /// The gRPC services among the prefixes: a service is a path of one part with a dot in it.
-pub(crate) fn grpc_services(owned: &[Owned]) -> Vec<&'static str> {
-    let parts = owned.iter().flat_map(|owned| owned.prefixes).filter_map(|prefix| prefix.strip_prefix('/'));
-    parts.filter(|part| part.contains('.') && !part.contains('/')).collect()
+pub(crate) fn grpc_services(owned: &[Owned]) -> Vec<String> {
+    let parts = owned.iter().flat_map(|owned| &owned.prefixes).filter_map(|prefix| prefix.strip_prefix('/'));
+    parts.filter(|part| part.contains('.') && !part.contains('/')).map(ToOwned::to_owned).collect()
 }
 
 /// One router that sends each request to the owner of its path.
 pub(crate) fn join(owned: Vec<Owned>) -> Result<Router> {
-    check(owned.iter().flat_map(|owned| owned.prefixes.iter().map(|prefix| (owned.owner, *prefix))))?;
-    let mut table: Vec<(&'static str, Router)> = Vec::new();
+    check(owned.iter().flat_map(|owned| owned.prefixes.iter().map(|prefix| (owned.owner, prefix.as_str()))))?;
+    let mut table: Vec<(String, Router)> = Vec::new();
     for owned in owned {
-        table.extend(owned.prefixes.iter().map(|prefix| (*prefix, owned.routes.clone())));
+        table.extend(owned.prefixes.into_iter().map(|prefix| (prefix, owned.routes.clone())));
     }
     // "/" is the shortest, so it comes last.
     table.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));

@@ -19,5 +19,5 @@ pub trait Protocol: Send + Sync + fmt::Debug {
     fn routes(self: Arc<Self>, hub: Hub) -> Router;
     /// The paths that are its own, each with all below it: `/v2`, `/google.bytestream.ByteStream`. Requests for
     /// other paths never reach it.
-    fn prefixes(&self) -> &'static [&'static str];
+    fn prefixes(&self) -> Vec<String>;
 }

@@ -32,9 +32,9 @@ pub use hostkey::HostKeys;
 use crate::server::Server;
 
 /// A byte stream to a command.
-pub type Source = Box<dyn AsyncRead + Send + Unpin>;
+pub type Source = Box<dyn AsyncRead + Send + Sync + Unpin>;
 /// A byte stream from a command.
-pub type Sink = Box<dyn AsyncWrite + Send + Unpin>;
+pub type Sink = Box<dyn AsyncWrite + Send + Sync + Unpin>;
 
 /// What an exec request runs.
 #[async_trait]

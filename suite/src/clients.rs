@@ -45,6 +45,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("sshd", "apt-get install openssh-server"),
     ("bazel", "apt-get install bazel-bootstrap"),
     ("systemd-analyze", "apt-get install systemd"),
+    ("ostree", "apt-get install ostree"),
 ];
 
 /// Whether all of the programs are there. For each that is not, the line that says so is printed: the caller

@@ -177,13 +177,13 @@ impl AsyncRead for Input {
 
 /// What the client is sent, as output or errors of its command.
 pub(super) struct Output {
-    writer: Pin<Box<dyn AsyncWrite + Send>>,
+    writer: Pin<Box<dyn AsyncWrite + Send + Sync>>,
     inbound: Arc<Inbound>,
     waiting: bool,
 }
 
 impl Output {
-    pub(super) fn new(writer: impl AsyncWrite + Send + 'static, inbound: Arc<Inbound>) -> Self {
+    pub(super) fn new(writer: impl AsyncWrite + Send + Sync + 'static, inbound: Arc<Inbound>) -> Self {
         Self { writer: Box::pin(writer), inbound, waiting: false }
     }
 
