@@ -44,8 +44,9 @@ impl Sshd {
         make.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(place.join("host"));
         assert!(make.status().expect("ssh-keygen runs").success());
         let (port, at) = (free_port(), place.display());
+        // Beyond ten logins under way sshd drops some at random, unless it is told otherwise; our guide says that, too.
         let configuration = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {at}/host\nPidFile none\nUsePAM no\nLogLevel VERBOSE\n\
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey {at}/host\nPidFile none\nUsePAM no\nLogLevel VERBOSE\nMaxStartups 100\n\
              SetEnv PATH={at}/bin:/usr/bin:/bin\n{FORCE_COMMAND}"
         );
         std::fs::write(place.join("sshd_config"), configuration).expect("a configuration");

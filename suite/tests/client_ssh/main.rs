@@ -3,6 +3,7 @@
 
 mod crowd;
 mod keys;
+mod pushes;
 mod refusals;
 mod served;
 mod stage;

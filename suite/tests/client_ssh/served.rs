@@ -48,7 +48,7 @@ fn tells(payload: &[u8], url: &str) {
 }
 
 /// A hub with an SSH listener, in a directory with `data`, `entrepot.toml` and `known_hosts`.
-fn embedded(directory: &Path) -> (Hub, u16) {
+pub(crate) fn embedded(directory: &Path) -> (Hub, u16) {
     let (http, ssh) = (free_port(), free_port());
     let configuration = format!(
         "data = {:?}\n[[listen]]\naddress = \"127.0.0.1:{http}\"\n[[ssh]]\naddress = \"127.0.0.1:{ssh}\"\n",
@@ -62,13 +62,13 @@ fn embedded(directory: &Path) -> (Hub, u16) {
     (hub, ssh)
 }
 
-fn authorize(directory: &Path, kind: &str) {
+pub(crate) fn authorize(directory: &Path, kind: &str) {
     let public = std::fs::read(key(kind).with_extension("pub")).expect("a public key");
     let mut file = std::fs::File::options().create(true).append(true).open(directory.join("data/authorized_keys"));
     file.as_mut().expect("the file").write_all(&public).expect("it is written");
 }
 
-fn directory() -> TempDir {
+pub(crate) fn directory() -> TempDir {
     tempfile::tempdir().expect("a directory")
 }
 
@@ -111,7 +111,7 @@ fn a_second_process_serves_ssh_as_a_guest_and_goes_on_alone() {
 }
 
 /// A user's `ssh`, let in by the document's command.
-fn user(sshd: &Sshd) -> Command {
+pub(crate) fn user(sshd: &Sshd) -> Command {
     std::fs::copy(key("rsa").with_extension("pub"), sshd.home().join("user_id_rsa.pub")).expect("a copy");
     let mut shell = Command::new("sh");
     let done = shell.args(["-c", AUTHORIZE_SSH]).current_dir(sshd.home()).status();
@@ -119,7 +119,7 @@ fn user(sshd: &Sshd) -> Command {
     client(&sshd.home().join("known_hosts"), sshd.port(), &key("rsa"))
 }
 
-fn run(mut ssh: Command, command: &[&str]) -> Output {
+pub(crate) fn run(mut ssh: Command, command: &[&str]) -> Output {
     ssh.arg("artifacts@127.0.0.1").args(command).stdin(Stdio::null()).output().expect("ssh runs")
 }
 
