@@ -107,6 +107,6 @@ async fn elements_that_share_files_share_bytes() {
     assert!(used[0] > large.len() as u64, "the first brings the file");
     assert!(used[1] - used[0] < 1000, "the second brings what is its own: {used:?}");
     // A plain file is another blob: an OSTree file begins with its owner, mode and extended attributes.
-    let plain = suite::sample::blob(&large.into_bytes().into()).digest;
+    let plain = suite::sample::blob(&large.into_bytes()).digest;
     assert_eq!(stage.pusher().has(&[plain]).await.expect("an answer"), [None]);
 }
