@@ -157,6 +157,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Man { to } => run(async move {
             clap_mangen::generate_to(Cli::command(), &to)?;
             clap_mangen::generate_to(crate::dropin::command(), &to)?;
+            clap_mangen::generate_to(crate::receiver::command(), &to)?;
             Ok(())
         }),
         verb => run(execute(global, verb)),
@@ -181,7 +182,8 @@ async fn execute(global: Global, verb: Verb) -> anyhow::Result<()> {
                 config.listen[0].address = Some(listen);
             }
             log::begin(&config.log.level, config.log.format)?;
-            let where_: Vec<_> = config.listen.iter().map(|listen| listen.address()).collect();
+            let ssh = config.ssh.iter().map(|ssh| format!("{} (SSH)", ssh.address()));
+            let where_: Vec<_> = config.listen.iter().map(|listen| listen.address().to_owned()).chain(ssh).collect();
             let started = format!("entrepot serves {} at {}", config.data.display(), where_.join(", "));
             let quota = quota.map(|quota| quota.0);
             return serve::serve(Serving { config, quota, started }).await;
@@ -189,6 +191,9 @@ async fn execute(global: Global, verb: Verb) -> anyhow::Result<()> {
         Verb::CheckConfig => {
             for listen in &config.listen {
                 listen.check_files()?;
+            }
+            for ssh in &config.ssh {
+                ssh.check_files(&config.data)?;
             }
             drop(std::io::stdout().write_all(toml::to_string_pretty(&config)?.as_bytes()));
             return Ok(());

@@ -15,12 +15,14 @@ pub(crate) struct Plan {
     pub(crate) namespace: String,
     /// Its name in that namespace; the last part of its path where nothing is said.
     pub(crate) name: Option<String>,
+    /// From where clients pull that push by SSH; the first listener where nothing is said, if that is on loopback.
+    pub(crate) pull_url: Option<String>,
 }
 
 impl Default for Plan {
     /// The repository of BuildStream 1's guide.
     fn default() -> Self {
-        Self { path: "/artifacts".into(), namespace: "main".into(), name: None }
+        Self { path: "/artifacts".into(), namespace: "main".into(), name: None, pull_url: None }
     }
 }
 
@@ -41,7 +43,7 @@ pub(crate) fn check(plans: &[Plan], is_namespace: impl Fn(&str) -> bool) -> anyh
     for plan in plans {
         let about = || format!("repository {}", plan.path);
         ostree::refs::check_repository(plan.name()).with_context(about)?;
-        if !plan.path.starts_with('/') || plan.path.ends_with('/') {
+        if !plan.path.starts_with('/') || plan.path.ends_with('/') || plan.path.contains(char::is_whitespace) {
             bail!("{}: a path is written as /part or /part/part", about());
         }
         if !is_namespace(&plan.namespace) {
