@@ -2,7 +2,7 @@
 //! client refuse.
 //!
 //! Ed25519 for all; ECDSA on P-256 for clients that may only use what FIPS 140 lists. No RSA: every OpenSSH since 6.5
-//! (2014) knows the others, and our RSA code is for verifying only (docs/decisions/0006-ssh.md).
+//! (2014) knows the others, and our RSA code is for verifying only (docs/decisions/0007-ssh.md).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
