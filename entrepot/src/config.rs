@@ -8,11 +8,13 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use kernel::{Grant, Rights, Settings};
 use serde::{Deserialize, Serialize};
+use upstream_oci::{Plan, Registries};
 
 use crate::bytesize::Size;
 use crate::listen::Plan as Listen;
 use crate::registry::Registry;
 use crate::repository::{self, Plan as Repository};
+use crate::upstreams;
 
 /// All of it. Without a file: data under `./data`, one namespace `main`, one listener on 127.0.0.1:9090.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -36,6 +38,10 @@ pub(crate) struct Config {
     pub(crate) registry: Registry,
     /// OSTree repositories; `/artifacts` in the namespace `main` where nothing is said.
     pub(crate) repository: Option<Vec<Repository>>,
+    /// Registries that images are pulled through from; every public one where nothing is said.
+    pub(crate) upstream: Vec<upstream_oci::Entry>,
+    /// How long upstreams may take, and their answers count.
+    pub(crate) pace: upstream_oci::Pace,
     /// Where to listen.
     pub(crate) listen: Vec<Listen>,
 }
@@ -69,6 +75,8 @@ pub(crate) struct Limits {
     pub(crate) connections: usize,
     /// Requests at once.
     pub(crate) requests: usize,
+    /// Bytes of files in memory on their way out.
+    pub(crate) in_flight: Size,
     /// Seconds that running requests get at the end.
     pub(crate) drain_seconds: u64,
 }
@@ -109,6 +117,8 @@ impl Default for Config {
             instances: BTreeMap::new(),
             registry: Registry::default(),
             repository: None,
+            upstream: upstreams::everywhere(),
+            pace: upstream_oci::Pace::default(),
             listen: vec![Listen::default()],
         }
     }
@@ -131,7 +141,12 @@ impl Default for Log {
 impl Default for Limits {
     fn default() -> Self {
         let limits = server::Limits::default();
-        Self { connections: limits.connections, requests: limits.requests, drain_seconds: limits.drain.as_secs() }
+        Self {
+            connections: limits.connections,
+            requests: limits.requests,
+            in_flight: Size(limits.in_flight as u64),
+            drain_seconds: limits.drain.as_secs(),
+        }
     }
 }
 
@@ -201,6 +216,7 @@ impl Config {
         }
         self.registry.settings()?;
         repository::check(&self.repositories(), |name| self.namespaces.contains_key(name))?;
+        self.upstreams()?;
         for listen in &self.listen {
             listen.check()?;
         }
@@ -211,6 +227,11 @@ impl Config {
     pub(crate) fn repositories(&self) -> Vec<Repository> {
         let built_in = || if self.namespaces.contains_key("main") { vec![Repository::default()] } else { Vec::new() };
         self.repository.clone().unwrap_or_else(built_in)
+    }
+
+    /// The upstreams, ready to be asked.
+    pub(crate) fn upstreams(&self) -> anyhow::Result<Registries> {
+        Ok(Plan { upstream: self.upstream.clone(), pace: self.pace }.open()?)
     }
 
     pub(crate) fn settings(&self) -> Settings {
@@ -230,6 +251,7 @@ impl Config {
         server::Limits {
             connections: self.limits.connections,
             requests: self.limits.requests,
+            in_flight: usize::try_from(self.limits.in_flight.0).unwrap_or(usize::MAX),
             drain: Duration::from_secs(self.limits.drain_seconds),
             ..server::Limits::default()
         }

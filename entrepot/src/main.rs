@@ -13,6 +13,7 @@ mod log;
 mod registry;
 mod repository;
 mod serve;
+mod upstreams;
 
 use std::process::ExitCode;
 

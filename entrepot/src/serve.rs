@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use kernel::Hub;
+use kernel::{Hub, Settings};
 use serde::{Deserialize, Serialize};
 use server::control::{Admission, Door, Guest, Owner, Stay};
 use server::notify::{self, News};
@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::directory::Directory;
 use crate::listen::{Plan, Texts, Wiring};
 use crate::repository;
+use crate::upstreams;
 
 /// How often a guest looks whether its TLS files changed.
 const WATCH: Duration = Duration::from_secs(1);
@@ -198,7 +199,9 @@ async fn own(
     mut alive: Interval,
 ) -> anyhow::Result<()> {
     let Serving { config, quota, started } = serving;
-    let directory = Directory::open(&config.data, lock, config.settings()).await?;
+    let upstreams = Arc::new(config.upstreams()?);
+    let settings = Settings { upstreams: vec![upstreams.clone()], ..config.settings() };
+    let directory = Directory::open(&config.data, lock, settings).await?;
     let hub = directory.hub.clone();
     let default = hub.limit("main").unwrap_or(u64::MAX);
     let wiring = Arc::new(Wiring {
@@ -208,7 +211,10 @@ async fn own(
     });
     let quotas = Arc::new(Quotas { hub: hub.clone(), default, asked: Mutex::default() });
     quotas.set(0, quota);
-    let server = Server::new(Arc::new(hub.clone()), config.limits(), |registry| hub.register_metrics(registry));
+    let server = Server::new(Arc::new(hub.clone()), config.limits(), |registry| {
+        hub.register_metrics(registry);
+        upstreams::register(&upstreams, registry);
+    });
     let door = Door::open(&config.data, Admission { group: config.guests })?;
     for Bound { plan, socket, tls } in bound {
         let listener = plan.open(&hub, &server, &wiring, socket, tls)?;

@@ -10,6 +10,7 @@
 //!
 //! The server knows no protocol and stores nothing. What it asks of the kernel is the trait [`Kernel`].
 
+mod budget;
 mod certificate;
 mod clients;
 mod connection;

@@ -10,6 +10,9 @@ pub struct Limits {
     pub connections: usize,
     /// Requests in progress at once, over all listeners; more are refused with 503 or `UNAVAILABLE`.
     pub requests: usize,
+    /// Bytes of files that are in memory on their way out, over all listeners. Beyond it each answer that needs them
+    /// goes on in small pieces (64 KiB), one at a time.
+    pub in_flight: usize,
     /// Streams in progress at once on one HTTP/2 connection; a client queues the rest itself.
     pub streams: u32,
     /// Time for a TLS handshake, and for the first bytes of a connection.
@@ -25,8 +28,11 @@ impl Default for Limits {
         Self {
             // Half of the 8192 open files that our systemd units ask for; the rest is for blobs.
             connections: 4096,
-            // Each may hold some 256 KiB chunks: 4096 of them are about 2 GiB in the worst case.
+            // In the worst case each has 64 KiB beyond `in_flight`, and an upload's chunks of 256 KiB: about 2 GiB.
             requests: 4096,
+            // A stream of HTTP/2 with a slow reader has about 3 MiB, so that this is enough for 80 of them at full
+            // speed, and on small machines leaves the rest to the page cache, where the files are anyway.
+            in_flight: 256 << 20,
             // Bazel opens up to 100 calls on a connection and casd far fewer.
             streams: 256,
             // Ten round trips on the worst line that people work over.

@@ -69,6 +69,7 @@ pub(crate) struct Metrics {
     sent: Family<Place, Counter>,
     sent_from_files: Family<Place, Counter>,
     connections: Family<Place, Gauge>,
+    in_flight: Gauge,
 }
 
 impl Metrics {
@@ -86,8 +87,24 @@ impl Metrics {
         let told = "Bytes of answers that the kernel sent from its cache of files";
         ours.register("sent_from_files_bytes", told, Family::clone(&sent_from_files));
         ours.register("connections", "Connections that are open", Family::clone(&connections));
+        let in_flight = Gauge::default();
+        ours.register("in_flight_bytes", "Bytes of files that are in memory on their way out", in_flight.clone());
         register(&mut registry);
-        Self { registry: Arc::new(registry), requests, seconds, received, sent, sent_from_files, connections }
+        Self {
+            registry: Arc::new(registry),
+            requests,
+            seconds,
+            received,
+            sent,
+            sent_from_files,
+            connections,
+            in_flight,
+        }
+    }
+
+    /// Bytes of files that are in memory on their way out.
+    pub(crate) fn in_flight(&self) -> Gauge {
+        self.in_flight.clone()
     }
 
     /// The numbers of one listener.

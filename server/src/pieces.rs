@@ -14,8 +14,11 @@ use rustix::buffer::spare_capacity;
 use rustix::io::ReadWriteFlags;
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use crate::budget::Share;
+
 /// Most bytes that are read at once where they are asked for, if they are in the page cache: copying them is cheaper
-/// than going to another thread and back, and holds up no one.
+/// than going to another thread and back, and holds up no one. They are no more than what each reader may have in
+/// memory anyway (`budget.rs`).
 pub(crate) const INLINE: u64 = 64 << 10;
 
 /// A Body in pieces of bounded size, none empty. Ends after the first error.
@@ -40,7 +43,7 @@ impl Pieces {
     pub fn new(body: Body, most: usize) -> Self {
         let source = match body {
             Body::Bytes(bytes) => Source::Bytes(bytes),
-            Body::File { file, span } => Source::File(Ahead { file, rest: span, running: None }),
+            Body::File { file, span } => Source::File(Ahead::new(file, span)),
             Body::Stream { chunks, .. } => Source::Stream { rest: Bytes::new(), chunks },
         };
         Self { source, most: most.max(1) }
@@ -90,21 +93,29 @@ struct Ahead {
     file: Arc<File>,
     rest: Span,
     running: Option<JoinHandle<Result<Bytes>>>,
+    share: Share,
 }
 
 impl Ahead {
+    fn new(file: Arc<File>, rest: Span) -> Self {
+        Self { file, rest, running: None, share: Share::new() }
+    }
+
     fn poll_next(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Option<Result<Bytes>>> {
         if self.running.is_none() {
             if let Some(bytes) = self.inline(most) {
                 return Poll::Ready(Some(Ok(bytes)));
             }
-            self.start(most);
+            ready!(self.start(cx, most));
         }
         let Some(running) = &mut self.running else { return Poll::Ready(None) };
         let read = ready!(Pin::new(running).poll(cx));
         self.running = None;
         let piece = read.unwrap_or_else(|cause| Err(Error::broken("a read did not finish").because(cause)));
-        self.start(most);
+        if piece.is_ok() {
+            // If there is room to. Else the next poll waits for it.
+            let _ = self.start(cx, most);
+        }
         Poll::Ready(Some(piece))
     }
 
@@ -123,19 +134,21 @@ impl Ahead {
         })
     }
 
-    fn start(&mut self, most: usize) {
+    fn start(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<()> {
         let Span { offset, len } = self.rest;
-        let now = len.min(most as u64);
-        if now > 0 {
+        if len > 0 {
+            let leave = ready!(self.share.poll_leave(cx, len.min(most as u64) as usize));
+            let now = leave.bytes() as u64;
             self.rest = Span { offset: offset + now, len: len - now };
             let file = Arc::clone(&self.file);
-            self.running = Some(spawn_blocking(move || read_at(&file, offset, now as usize)));
+            self.running = Some(spawn_blocking(move || Ok(leave.hold(read_at(&file, offset, now as usize)?))));
         }
+        Poll::Ready(())
     }
 }
 
 /// Reads exactly `len` bytes at `offset`; a file that is shorter than its blob is `Lost`.
-fn read_at(file: &File, mut offset: u64, len: usize) -> Result<Bytes> {
+fn read_at(file: &File, mut offset: u64, len: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(len);
     while bytes.len() < len {
         match rustix::io::pread(file, spare_capacity(&mut bytes), offset) {
@@ -147,7 +160,7 @@ fn read_at(file: &File, mut offset: u64, len: usize) -> Result<Bytes> {
     }
     // The allocator may have given more room than asked for.
     bytes.truncate(len);
-    Ok(bytes.into())
+    Ok(bytes)
 }
 
 #[cfg(test)]

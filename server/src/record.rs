@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use kernel::Caller;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::budget::Budget;
 use crate::health;
 use crate::lane::Lane;
 use crate::metrics::{Code, Numbers};
@@ -161,14 +162,15 @@ pub(crate) struct Recorded {
     left: Option<u64>,
     /// Where it is sent, if files can be sent there as such.
     lane: Option<Arc<Lane>>,
+    budget: Budget,
     record: Record,
 }
 
 impl Recorded {
-    pub(crate) fn new(body: Body, lane: Option<Arc<Lane>>, mut record: Record) -> Self {
+    pub(crate) fn new(body: Body, lane: Option<Arc<Lane>>, budget: Budget, mut record: Record) -> Self {
         let left = body.size_hint().exact();
         record.complete = body.is_end_stream() || left == Some(0) || record.method == Method::HEAD;
-        Self { body, left, lane, record }
+        Self { body, left, lane, budget, record }
     }
 }
 
@@ -178,13 +180,13 @@ impl HttpBody for Recorded {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = &mut *self;
-        let (body, lane) = (&mut this.body, this.lane.as_ref());
+        let (body, lane, budget) = (&mut this.body, this.lane.as_ref(), &this.budget);
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let poll = || Pin::new(body).poll_frame(cx);
-            match lane {
+            budget.enter(|| match lane {
                 Some(lane) => lane.enter(poll),
                 None => poll(),
-            }
+            })
         }));
         let frame = match polled {
             Ok(polled) => ready!(polled),

@@ -79,7 +79,8 @@ impl Service {
             response.headers_mut().insert(REQUEST_ID, id);
         }
         record.answered(&response);
-        response.map(|body| Body::new(Recorded::new(body, lane, record)))
+        let budget = self.server.budget();
+        response.map(|body| Body::new(Recorded::new(body, lane, budget, record)))
     }
 
     /// What is asked and from where; what proxies say about that is no longer in the headers then.

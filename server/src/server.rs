@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::budget::Budget;
 use crate::connection;
 use crate::health::Health;
 use crate::limits::Limits;
@@ -52,6 +53,7 @@ struct Inner {
     requests: Arc<Semaphore>,
     health: Health,
     metrics: Metrics,
+    budget: Budget,
     draining: CancellationToken,
     /// The listeners that are being served.
     serving: TaskTracker,
@@ -64,13 +66,15 @@ impl Server {
         let serving = TaskTracker::new();
         // Closed means only that `wait` returns once it is empty.
         serving.close();
+        let metrics = Metrics::new(register);
         Self(Arc::new(Inner {
             health: Health::new(Arc::clone(&kernel), draining.clone()),
             kernel,
             limits,
             connections: Arc::new(Semaphore::new(limits.connections)),
             requests: Arc::new(Semaphore::new(limits.requests)),
-            metrics: Metrics::new(register),
+            budget: Budget::new(limits.in_flight, metrics.in_flight()),
+            metrics,
             draining,
             serving,
         }))
@@ -148,6 +152,10 @@ impl Server {
 
     pub(crate) fn requests(&self) -> Arc<Semaphore> {
         Arc::clone(&self.0.requests)
+    }
+
+    pub(crate) fn budget(&self) -> Budget {
+        self.0.budget.clone()
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

@@ -7,6 +7,7 @@ pub mod fault;
 pub mod hostile;
 pub mod interleave;
 pub mod ledger;
+pub mod registry;
 pub mod sample;
 pub mod tornfs;
 pub mod toy;

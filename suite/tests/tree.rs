@@ -34,7 +34,7 @@ const NOT_IN_THE_KERNEL: &str = "axum bazel-remote-apis h2 http http-body hyper 
 const DRAWERS: &str = "util utils common helper helpers misc shared mod";
 
 /// Licences that ask for no more than a notice.
-const PERMISSIVE: [&str; 12] = [
+const PERMISSIVE: [&str; 13] = [
     "0BSD",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
@@ -42,6 +42,7 @@ const PERMISSIVE: [&str; 12] = [
     "BSD-3-Clause",
     "BSL-1.0",
     "CC0-1.0",
+    "CDLA-Permissive-2.0",
     "ISC",
     "MIT",
     "MIT-0",

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::process::Stdio;
 use std::sync::Arc;
 
 use axum::Router;
@@ -9,10 +10,12 @@ use axum::extract::Path;
 use axum::response::Response;
 use axum::routing::get;
 use futures::StreamExt;
+use futures::future::Either;
 use model::{Body, Error, Span};
-use server::{Material, Owned, Payload, Pem, Tls};
+use server::{Limits, Material, Owned, Payload, Pem, Tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::process::Command;
 use tokio::task::JoinSet;
 
 use crate::certificates::Pair;
@@ -179,6 +182,51 @@ async fn bytes_that_are_not_in_the_cache_are_read() {
     assert!(take(&mut stream, 8 * MIB).await == content[3..8 * MIB + 3]);
     let sent = from_files(&stage).await;
     assert!(sent < 8 * MIB, "{sent} came from the cache");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_readers_share_a_budget_of_memory_and_all_get_on() {
+    let content = content(8 * MIB);
+    let mut file = tempfile::tempfile().expect("a file");
+    file.write_all(&content).expect("it is written");
+    let limits = Limits { in_flight: 2 * MIB, ..Limits::default() };
+    let stage = Stage::new(Setting { limits, beside: vec![files(&Arc::new(file))], ..Setting::default() });
+    let in_flight = async || -> usize {
+        let said = stage.curl(&[], "http", "/metrics").await;
+        let number = said.lines().find_map(|said| said.strip_prefix("entrepot_server_in_flight_bytes "));
+        number.expect("it is counted").parse().expect("a number")
+    };
+    // A curl whose output nobody takes stops reading once the pipe is full.
+    let mut readers = Vec::new();
+    for _ in 0..20 {
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "--noproxy", "*", "--http2-prior-knowledge", &stage.url("http", "/files/0/8388608")]);
+        let mut child = curl.stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("curl is installed");
+        let mut output = child.stdout.take().expect("a pipe");
+        let mut bytes = vec![output.read_u8().await.expect("each gets on, whatever the others hold")];
+        bytes.reserve(content.len());
+        readers.push((child, output, bytes));
+    }
+    // Without a budget this would be some 2 MiB for each.
+    let most = 2 * MIB + readers.len() * (64 << 10);
+    let now = in_flight().await;
+    assert!(now <= most && now > MIB, "{now}");
+    let reading = futures::future::join_all(readers.iter_mut().map(async |(_, output, bytes)| {
+        output.read_to_end(bytes).await.expect("it reads");
+        assert!(*bytes == content);
+    }));
+    let mut reading = std::pin::pin!(reading);
+    loop {
+        let now = in_flight();
+        match futures::future::select(reading, std::pin::pin!(now)).await {
+            Either::Left(_) => break,
+            Either::Right((now, rest)) => {
+                assert!(now <= most, "{now}");
+                reading = rest;
+            }
+        }
+    }
+    until("all is given back", async || in_flight().await == 0).await;
 }
 
 #[tokio::test]
