@@ -30,8 +30,8 @@ impl Protocol for Toy {
         routes()
     }
 
-    fn prefixes(&self) -> &'static [&'static str] {
-        &["/toy"]
+    fn prefixes(&self) -> Vec<String> {
+        ["/toy"].map(str::to_owned).to_vec()
     }
 
     fn refuse(&self, refusal: &Refusal, asked: &Asked) -> Option<Response> {
