@@ -48,7 +48,8 @@ pub struct Settings {
 impl fmt::Debug for Settings {
     /// Without the secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { namespaces, grace, disk_reserve, cached, parked, journal, secret: _, absent, failed, upstreams } = self;
+        let Self { namespaces, grace, disk_reserve, cached, parked, journal, secret: _, absent, failed, upstreams } =
+            self;
         f.debug_struct("Settings")
             .field("namespaces", namespaces)
             .field("grace", grace)

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use model::{
-    Change, Error, Found, Link, Meaning, Name, NameRow, Need, Pointer, Resolved, Result,
-    Retention, Time, Upstream, When,
+    Change, Error, Found, Link, Meaning, Name, NameRow, Need, Pointer, Resolved, Result, Retention, Time, Upstream,
+    When,
 };
 
 use crate::hub::{Hub, Settings};

@@ -8,9 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use kernel::{Hub, Namespace, Settings};
-use model::{
-    Blob, Body, Digest, Error, Found, KindId, Name, Pointer, Resolved, Result, Retention, Upstream,
-};
+use model::{Blob, Body, Digest, Error, Found, KindId, Name, Pointer, Resolved, Result, Retention, Upstream};
 use suite::sample::{blob, hub_in, main_of, name, quick_dir, settings};
 use suite::toy::Toy;
 use tempfile::TempDir;

@@ -60,7 +60,8 @@ fn a_hundred_clients_cause_one_fetch_of_each_blob_and_memory_stays_flat() {
                 let manifest = ask(port, "GET", &path(&host, "app", "manifests/latest"), &[], &[]);
                 assert_eq!((manifest.status, manifest.body), (200, image.manifest.clone()));
                 for blob in [&image.config, &image.layers[0]] {
-                    let mut pull = Pull::begin(port, "GET", &path(&host, "app", &format!("blobs/{}", digest(blob))), &[], &[]);
+                    let mut pull =
+                        Pull::begin(port, "GET", &path(&host, "app", &format!("blobs/{}", digest(blob))), &[], &[]);
                     assert_eq!(pull.status, 200);
                     assert!(is_right(&mut pull, blob));
                 }

@@ -86,10 +86,8 @@ fn the_talk_with_upstreams_is_logged_without_secrets() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("password");
     std::fs::write(&file, "hidden-password\n").expect("written");
-    let more = format!(
-        "private = true\n[[upstream.credentials]]\nuser = \"me\"\npassword_file = \"{}\"\n",
-        file.display()
-    );
+    let more =
+        format!("private = true\n[[upstream.credentials]]\nuser = \"me\"\npassword_file = \"{}\"\n", file.display());
     let mut stage = Stage::with(&entry(&registry.host(), &more));
     let signed = registry.url(&format!("/v2/app/blobs/{}?X-Amz-Signature=hidden-signature", digest(&image.layers[0])));
     registry.fail(&format!("GET /v2/app/blobs/{}", digest(&image.layers[0])), Fault::Redirect(307, signed), 1);

@@ -37,7 +37,8 @@ impl Stage {
 
     fn start(&mut self) {
         let data = self.data.path().join("data");
-        let options = format!("--config {} --log-level info,upstream=trace", self.data.path().join("config.toml").display());
+        let options =
+            format!("--config {} --log-level info,upstream=trace", self.data.path().join("config.toml").display());
         self.hub = Some(Hub::serve_at(self.port, &data, &options));
     }
 
@@ -132,7 +133,8 @@ pub(crate) fn pull(port: u16, registry: &str, repository: &str, target: &str, im
 /// Pulls until it is right.
 pub(crate) fn pulls_again(port: u16, registry: &str, repository: &str, target: &str, image: &Image) {
     let mut last = String::new();
-    until(&format!("{repository}:{target} is pulled again"), Duration::from_secs(20), || {
+    // An upstream that limits us and does not say for how long is left alone for half a minute.
+    until(&format!("{repository}:{target} is pulled again"), Duration::from_secs(60), || {
         match pull(port, registry, repository, target, image) {
             Ok(()) => true,
             Err(error) => {

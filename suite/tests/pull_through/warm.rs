@@ -26,11 +26,10 @@ fn everything_that_is_here_is_served_while_the_upstream_fails_and_when_it_is_gon
     let lines: String = registries.iter().map(|one| entry(&one.host(), "private = true\n")).collect();
     let mut stage = Stage::with(&lines);
     let port = stage.port();
-    let layers = [bytes(300_000, 1), bytes(70_000, 2)];
-    let images: Vec<_> = registries
-        .iter()
-        .map(|one| one.image("app", Some("latest"), "linux/amd64", &[&layers[0], &layers[1]]))
-        .collect();
+    let image = |(seed, one): (usize, &Registry)| {
+        one.image("app", Some("latest"), "linux/amd64", &[&bytes(300_000, seed), &bytes(70_000, 100 + seed)])
+    };
+    let images: Vec<_> = registries.iter().enumerate().map(image).collect();
     std::thread::scope(|scope| {
         for ((registry, fault), image) in registries.iter().zip(&faults).zip(&images) {
             scope.spawn(move || {
@@ -118,6 +117,7 @@ fn a_copy_that_is_damaged_comes_again() {
     stage.restart_stopped();
     pulls_again(port, &host, "app", "latest", &image);
     assert_eq!(registry.count(&format!("GET /v2/app/blobs/{}", digest(&layer))), 2);
-    let part = ask(port, "GET", &path(&host, "app", &format!("blobs/{}", digest(&layer))), &[("Range", "bytes=5-9")], &[]);
+    let part =
+        ask(port, "GET", &path(&host, "app", &format!("blobs/{}", digest(&layer))), &[("Range", "bytes=5-9")], &[]);
     assert_eq!((part.status, part.body), (206, layer[5..10].to_vec()));
 }

@@ -99,8 +99,7 @@ impl Upstream for Registries {
     /// Tags, for nothing else is listed there that has names here.
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Option<Vec<Name>>> {
         let Some((repository, ':', "")) = image::split(prefix) else { return Ok(None) };
-        let Some(_) = repository.split_once('/').filter(|(host, _)| image::is_host(host) && self.knows(host))
-        else {
+        let Some(_) = repository.split_once('/').filter(|(host, _)| image::is_host(host) && self.knows(host)) else {
             return Ok(None);
         };
         let (registries, _) = self.find(&image::tag(repository, "_")?)?;
@@ -112,7 +111,8 @@ impl Upstream for Registries {
             }
         }
         let Some(tags) = last? else { return Ok(None) };
-        let names = tags.iter().map(|tag| image::tag(repository, tag)).collect::<Result<std::collections::BTreeSet<_>>>()?;
+        let names =
+            tags.iter().map(|tag| image::tag(repository, tag)).collect::<Result<std::collections::BTreeSet<_>>>()?;
         let later = names.into_iter().filter(|name| after.is_none_or(|after| name.as_str() > after));
         Ok(Some(later.take(limit).collect()))
     }
