@@ -183,19 +183,19 @@ impl Namespace {
         let Resolved { pointer, bytes, beside } = resolved;
         let mut promised: Vec<Link> =
             beside.iter().map(|(_, pointer)| Link::must(pointer.blob, pointer.kind)).collect();
-        let mut stored = bytes.is_some();
-        match bytes {
-            Some(bytes) => {
-                if let Some(kind) = self.hub.kind(pointer.kind) {
-                    promised.extend(kind.links(&bytes).map_err(strange)?);
-                }
-                let mut done = self.put(vec![(pointer.blob, bytes)]).await?;
-                match done.pop().unwrap_or(Ok(())) {
-                    Err(error) if *error.meaning() == Meaning::Full => stored = false,
-                    done => done.map_err(strange)?,
+        let mut stored = false;
+        if let Some(bytes) = bytes {
+            if let Some(kind) = self.hub.kind(pointer.kind) {
+                promised.extend(kind.links(&bytes).map_err(strange)?);
+            }
+            let mut done = self.put(vec![(pointer.blob, bytes)]).await?;
+            match done.pop().unwrap_or(Ok(())) {
+                Err(error) if *error.meaning() == Meaning::Full => {}
+                done => {
+                    done.map_err(strange)?;
+                    stored = true;
                 }
             }
-            None => {}
         }
         // Bytes that came along and find no room are fetched again by whoever reads them.
         let homeless = !stored && self.hub.kind(pointer.kind).is_some();

@@ -50,7 +50,7 @@ fn is_right(pull: &mut Pull, wanted: &[u8]) -> bool {
 #[test]
 fn a_hundred_clients_cause_one_fetch_of_each_blob_and_memory_stays_flat() {
     let (registry, image) = one(size());
-    let mut stage = Stage::before(&registry);
+    let mut stage = Stage::patiently_before(&registry);
     let (port, host, start) = (stage.port(), registry.host(), Barrier::new(CLIENTS));
     let begun = Instant::now();
     std::thread::scope(|scope| {
@@ -83,7 +83,7 @@ fn those_who_vanish_take_nothing_from_those_who_stay() {
     let layer = digest(&image.layers[0]);
     // The connection breaks three times on the way, so that the fetch lasts longer than those who vanish.
     registry.fail(&format!("GET /v2/app/blobs/{layer}"), Fault::Break(2 << 20), 3);
-    let stage = Stage::before(&registry);
+    let stage = Stage::patiently_before(&registry);
     let (port, host, start) = (stage.port(), registry.host(), Barrier::new(CLIENTS));
     let blob = path(&host, "app", &format!("blobs/{layer}"));
     assert_eq!(ask(port, "GET", &path(&host, "app", "manifests/latest"), &[], &[]).status, 200);
@@ -111,7 +111,7 @@ fn the_first_who_asks_may_vanish() {
     let (registry, image) = one(3 << 20);
     let layer = digest(&image.layers[0]);
     registry.fail(&format!("GET /v2/app/blobs/{layer}"), Fault::Break(1 << 20), 1);
-    let stage = Stage::before(&registry);
+    let stage = Stage::patiently_before(&registry);
     let (port, host) = (stage.port(), registry.host());
     let blob = path(&host, "app", &format!("blobs/{layer}"));
     assert_eq!(ask(port, "GET", &path(&host, "app", "manifests/latest"), &[], &[]).status, 200);
@@ -125,7 +125,7 @@ fn a_range_of_what_is_just_being_fetched_is_right() {
     let (registry, image) = one(4 << 20);
     let layer = digest(&image.layers[0]);
     registry.fail(&format!("GET /v2/app/blobs/{layer}"), Fault::Break(1 << 20), 2);
-    let stage = Stage::before(&registry);
+    let stage = Stage::patiently_before(&registry);
     let (port, host) = (stage.port(), registry.host());
     let blob = path(&host, "app", &format!("blobs/{layer}"));
     assert_eq!(ask(port, "GET", &path(&host, "app", "manifests/latest"), &[], &[]).status, 200);
@@ -148,7 +148,7 @@ fn wrong_bytes_end_badly_for_all_who_follow_them() {
     let (registry, image) = one(2 << 20);
     let layer = digest(&image.layers[0]);
     registry.fail(&format!("GET /v2/app/blobs/{layer}"), Fault::OtherBytes, 1000);
-    let stage = Stage::before(&registry);
+    let stage = Stage::patiently_before(&registry);
     let (port, host) = (stage.port(), registry.host());
     let blob = path(&host, "app", &format!("blobs/{layer}"));
     assert_eq!(ask(port, "GET", &path(&host, "app", "manifests/latest"), &[], &[]).status, 200);

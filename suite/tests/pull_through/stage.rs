@@ -28,8 +28,17 @@ impl Stage {
 
     /// A hub with these lines of configuration.
     pub(crate) fn with(lines: &str) -> Self {
+        Self::configured(&format!("{PACE}{lines}"))
+    }
+
+    /// The same with the times that people have: a hundred clients on one machine make it slow.
+    pub(crate) fn patiently_before(registry: &Registry) -> Self {
+        Self::configured(&entry(&registry.host(), "private = true\n"))
+    }
+
+    fn configured(text: &str) -> Self {
         let data = tempfile::tempdir().expect("a directory");
-        std::fs::write(data.path().join("config.toml"), format!("{PACE}{lines}")).expect("written");
+        std::fs::write(data.path().join("config.toml"), text).expect("written");
         let mut stage = Self { data, port: free_port(), hub: None };
         stage.start();
         stage
