@@ -27,6 +27,7 @@ mod quota;
 mod read;
 mod relay;
 mod rights;
+mod sizes;
 mod space;
 mod sweep;
 mod tasks;
