@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use suite::registry::{Fault, Login, Registry};
+use suite::registry::{Fault, Login, Registry, digest};
 
 use crate::stage::{Stage, bytes, entry, pull, pulls_again};
 
@@ -62,6 +62,15 @@ fn faults(elsewhere: &str) -> Vec<(&'static str, Fault, End)> {
         ("HEAD manifests/", Fault::Silent, Well),
         ("HEAD blobs/", status(405, vec![]), Well),
         ("HEAD blobs/", Fault::Close, Well),
+        ("GET /token", status(500, vec![]), Badly),
+        ("GET /token", status(429, vec![("Retry-After", "3".to_owned())]), Badly),
+        ("GET /token", status(401, vec![]), Badly),
+        ("GET /token", Fault::Silent, Badly),
+        ("GET /token", Fault::Stop(3), Badly),
+        ("GET /token", Fault::Close, Badly),
+        ("GET /token", Fault::EndlessBody, Badly),
+        ("GET /token", Fault::Body("{}".into()), Badly),
+        ("GET /token", Fault::Redirect(307, "http://169.254.169.254/".into()), Badly),
     ]);
     all
 }
@@ -69,6 +78,9 @@ fn faults(elsewhere: &str) -> Vec<(&'static str, Fault, End)> {
 /// The line of a request at a repository.
 fn line(text: &str, repository: &str) -> String {
     let (method, rest) = text.split_once(' ').expect("a method");
+    if rest.starts_with('/') {
+        return text.to_owned();
+    }
     format!("{method} /v2/{repository}/{rest}")
 }
 
@@ -97,6 +109,9 @@ fn whatever_an_upstream_does_a_cold_pull_is_right_or_an_error_and_right_once_it_
                     fault => fault.clone(),
                 };
                 let times = if matches!(fault, Fault::Redirect(307, _)) && *end == Well { 1 } else { 10_000 };
+                if at.ends_with("/token") {
+                    registry.login(Login::anybody());
+                }
                 registry.fail(&line(at, "app"), fault, times);
                 let begun = Instant::now();
                 let done = pull(port, &registry.host(), "app", "latest", &image);
@@ -122,14 +137,14 @@ fn a_token_that_ends_in_mid_pull_is_replaced() {
     assert_eq!(manifest.status, 200);
     registry.revoke();
     // It breaks in the middle, and what it goes on with is another token.
-    let blob = suite::registry::digest(&layers[0]);
+    let blob = digest(&layers[0]);
     registry.fail(&format!("GET /v2/app/blobs/{blob}"), Fault::Break(1_000_000), 1);
     assert_eq!(pull(stage.port(), &registry.host(), "app", "latest", &image), Ok(()));
     assert!(registry.count("GET /token") >= 2);
 }
 
 #[test]
-fn an_upstream_that_is_not_there_is_told_and_pulled_from_once_it_is() {
+fn an_upstream_that_is_not_there_is_told() {
     let registry = Registry::start();
     let image = registry.image("app", Some("latest"), "linux/amd64", &[&bytes(1000, 1)]);
     let host = registry.host();
@@ -157,4 +172,30 @@ fn a_limit_is_told_with_its_time() {
     // The same by the query of containerd's mirrors, and to those who may push here, too.
     let reply = crate::client::get(stage.port(), &format!("/v2/app/manifests/latest?ns={}", registry.host()));
     assert_eq!(reply.status, 429, "{:?}", reply.error());
+}
+
+#[test]
+fn a_blob_alone_is_found_however_its_size_is_told() {
+    let refused = |status| Fault::Status(status, vec![], "{}".into());
+    let hops = |to: String| Fault::Redirect(307, to);
+    let registry = Registry::start();
+    let stage = Stage::before(&registry);
+    let (port, host) = (stage.port(), registry.host());
+    let moved = registry.url("/v2/nowhere");
+    let faults =
+        [None, Some(refused(405)), Some(refused(403)), Some(refused(501)), Some(Fault::Chunked), Some(hops(moved))];
+    for (seed, fault) in faults.into_iter().enumerate() {
+        let bytes = bytes(100_000, seed);
+        let digest = registry.blob("app", &bytes);
+        let path = crate::stage::path(&host, "app", &format!("blobs/{digest}"));
+        if let Some(fault) = &fault {
+            registry.fail(&format!("HEAD /v2/app/blobs/{digest}"), fault.clone(), 100);
+        }
+        let head = crate::client::head(port, &path);
+        assert_eq!((head.status, head.header("content-length")), (200, Some("100000")), "{fault:?}");
+        let reply = crate::client::get(port, &path);
+        assert!(reply.status == 200 && reply.whole && reply.body == bytes, "{fault:?}: {}", reply.status);
+    }
+    let none = crate::client::get(port, &crate::stage::path(&host, "app", &format!("blobs/{}", digest(b"nothing"))));
+    assert_eq!((none.status, none.error().0.as_str()), (404, "BLOB_UNKNOWN"));
 }

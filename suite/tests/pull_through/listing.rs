@@ -1,6 +1,9 @@
 //! Tags of copies, and what is about them.
 
+use std::process::Command;
+
 use serde_json::Value;
+use suite::clients::{installed, program};
 use suite::registry::{Fault, Registry};
 
 use crate::client::{get, head};
@@ -65,4 +68,28 @@ fn an_upstream_that_has_it_too_does_not_stand_in_for_a_push() {
     // Who pushes asks so, and would leave out what is "there".
     assert_eq!(head(stage.port(), &layer).status, 404);
     assert_eq!(head(stage.port(), &format!("{layer}?ns={}", registry.host())).status, 200);
+}
+
+#[test]
+fn skopeo_lists_and_pulls_through() {
+    if !installed(&["skopeo"]) {
+        return;
+    }
+    let registry = Registry::start();
+    let image = registry.image("app", Some("v1"), "linux/amd64", &[&bytes(70_000, 1), &bytes(300_000, 2)]);
+    registry.image("app", Some("v2"), "linux/amd64", &[&bytes(10, 1)]);
+    let lines = format!("[registry]\ndefault_upstream = \"{}\"\n", registry.host());
+    let stage = Stage::with(&(lines + &crate::stage::entry(&registry.host(), "private = true\n")));
+    let directory = tempfile::tempdir().expect("a directory");
+    let to = format!("dir:{}", directory.path().display());
+    let skopeo = |arguments: &[&str]| {
+        let done = Command::new(program("skopeo")).args(arguments).output().expect("it runs");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        done.stdout
+    };
+    let from = |tag: &str| format!("docker://127.0.0.1:{}/app{tag}", stage.port());
+    let list: Value = serde_json::from_slice(&skopeo(&["list-tags", "--tls-verify=false", &from("")])).expect("JSON");
+    assert_eq!(list["Tags"], serde_json::json!(["v1", "v2"]));
+    skopeo(&["copy", "--src-tls-verify=false", "--insecure-policy", &from(":v1"), &to]);
+    assert_eq!(std::fs::read(directory.path().join("manifest.json")).expect("a manifest"), image.manifest);
 }
