@@ -25,6 +25,7 @@ mod pass;
 mod presence;
 mod quota;
 mod read;
+mod relay;
 mod rights;
 mod sizes;
 mod space;
