@@ -76,6 +76,8 @@ enum Verb {
         #[arg(long)]
         namespace: Option<String>,
     },
+    /// Pack a directory as a layer that images get when they are pulled
+    Pack(crate::pack::Pack),
     /// Copy the catalog, consistently, while the hub runs
     Backup {
         /// The new file
@@ -123,6 +125,7 @@ pub(crate) fn main() -> ExitCode {
             clap_mangen::generate_to(crate::dropin::command(), &to)?;
             Ok(())
         }),
+        Verb::Pack(pack) => run(async move { pack.run() }),
         verb => run(execute(global, verb)),
     }
 }
@@ -168,7 +171,7 @@ async fn execute(global: Global, verb: Verb) -> anyhow::Result<()> {
         Verb::Why { digest, namespace } => Command::Why { namespace, digest },
         // Relative to this process, not to the owner.
         Verb::Backup { to } => Command::Backup { to: std::path::absolute(to)? },
-        Verb::Completions { .. } | Verb::Man { .. } => return Ok(()),
+        Verb::Pack(_) | Verb::Completions { .. } | Verb::Man { .. } => return Ok(()),
     };
     log::begin("warn", config.log.format)?;
     serve::once(&config, command).await

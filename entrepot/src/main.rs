@@ -9,6 +9,7 @@ mod directory;
 mod dropin;
 mod listen;
 mod log;
+mod pack;
 mod registry;
 mod serve;
 mod upstreams;

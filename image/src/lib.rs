@@ -8,6 +8,8 @@ mod compression;
 mod digest;
 mod json;
 mod kinds;
+mod layer;
+mod layer_file;
 mod manifest;
 mod media;
 mod name;
@@ -19,6 +21,8 @@ pub use augment::{Augmented, Base, Document, Replaced, augment, augment_index, w
 pub use compression::Compression;
 pub use digest::{Algorithm, ContentDigest};
 pub use kinds::{INDEX, MANIFEST, MIRRORED, SPARSE, kinds};
+pub use layer::{Member, Node, Packed, Packing, pack};
+pub use layer_file::LayerFile;
 pub use manifest::{Descriptor, Form, LIMIT, Manifest};
 pub use media::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, accepted, is_index, is_nondistributable};
 pub use name::{
