@@ -76,7 +76,7 @@ enum Verb {
         #[arg(long)]
         namespace: Option<String>,
     },
-    /// Pack a directory as a layer that images get when they are pulled
+    /// Pack a directory as a layer for images, with the recipe that adds it
     Pack(crate::pack::Pack),
     /// Copy the catalog, consistently, while the hub runs
     Backup {
