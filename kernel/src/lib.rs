@@ -26,6 +26,7 @@ mod presence;
 mod quota;
 mod read;
 mod rights;
+mod sizes;
 mod space;
 mod sweep;
 mod tasks;

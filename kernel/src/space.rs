@@ -86,3 +86,12 @@ impl Space {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+impl crate::namespace::Namespace {
+    /// A number that is another one once names or blobs of this namespace have changed and whoever changed them was
+    /// told so. What was made from a listing stays true while it is the same.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.space.changes.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}

@@ -13,6 +13,7 @@ mod project;
 mod remote;
 mod running;
 mod seed;
+mod sshd;
 mod tree;
 
 use std::path::{Path, PathBuf};
@@ -25,7 +26,8 @@ pub use nginx::Nginx;
 pub use project::{Project, hello_tree};
 pub use remote::{Remote, artifacts, sources};
 pub use running::Running;
-pub use seed::{AUTHORIZE, CLIENT_KEY, PULL_UNIT, PUSH_UNIT, SERVER_KEY};
+pub use seed::{AUTHORIZE, AUTHORIZE_SSH, CLIENT_KEY, FORCE_COMMAND, PULL_UNIT, PUSH_UNIT, SERVER_KEY};
+pub use sshd::Sshd;
 pub use tree::tree;
 
 /// What a BuildStream that builds in a sandbox needs; `openssl` makes its keys.
@@ -38,8 +40,12 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("busybox", "apt-get install busybox-static"),
     ("openssl", "apt-get install openssl"),
     ("nginx", "apt-get install nginx-light"),
+    ("ssh", "apt-get install openssh-client"),
+    ("ssh-keygen", "apt-get install openssh-client"),
+    ("sshd", "apt-get install openssh-server"),
     ("bazel", "apt-get install bazel-bootstrap"),
     ("systemd-analyze", "apt-get install systemd"),
+    ("ostree", "apt-get install ostree"),
 ];
 
 /// Whether all of the programs are there. For each that is not, the line that says so is printed: the caller

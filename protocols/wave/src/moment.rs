@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use model::Time;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -19,28 +20,12 @@ impl Serialize for Seconds {
     }
 }
 
-/// A moment as ISO 8601 in UTC with milliseconds: `2026-01-02T12:00:00.000Z`. Moments before 1970 are 1970.
+/// A moment as ISO 8601 in UTC with milliseconds: `2026-01-02T12:00:00.000Z`. Moments before 1970 are 1970, and those
+/// beyond the year 9999 its end.
 #[must_use]
 pub fn instant(at: Time) -> String {
-    let millis = u64::try_from(at.0).unwrap_or(0) / 1000;
-    let (days, in_day) = (millis / 86_400_000, millis % 86_400_000);
-    let (year, month, day) = date(days);
-    let (hour, minute, second) = (in_day / 3_600_000, in_day / 60_000 % 60, in_day / 1000 % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", in_day % 1000)
-}
-
-/// The date of a day since 1970, in the Gregorian calendar. Years begin in March here, so that the leap day is the
-/// last one of its year, and months have a regular pattern of 153 days in five.
-const fn date(days: u64) -> (u64, u64, u64) {
-    // Days from 0000-03-01 to 1970-01-01; an era is 400 years.
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (year, month) = (era * 400 + year, if month < 10 { month + 3 } else { month - 9 });
-    (if month <= 2 { year + 1 } else { year }, month, day)
+    let at = Timestamp::from_microsecond(at.0.max(0)).unwrap_or(Timestamp::MAX);
+    format!("{at:.3}")
 }
 
 #[cfg(test)]
