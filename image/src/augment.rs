@@ -92,9 +92,20 @@ pub fn augment(base: &Base<'_>, recipe: &Recipe, platform: Option<&Platform>) ->
     if recipe.is_empty() {
         return Ok(unchanged());
     }
-    let config = Document::new(config.apply(&recipe)?, config_type);
-    let manifest = manifest::apply(base.manifest, &read, &recipe, &config.blob)?;
+    let config = Document::new(bounded(config.apply(&recipe)?, "config")?, config_type);
+    let manifest = bounded(manifest::apply(base.manifest, &read, &recipe, &config.blob)?, "manifest")?;
     Ok(Augmented { manifest: Document::new(manifest, &read.media_type), config })
+}
+
+/// A result that nobody else would read is none.
+fn bounded(bytes: Vec<u8>, document: &str) -> Result<Vec<u8>> {
+    if bytes.len() as u64 > LIMIT {
+        return Err(Error::too_big(format!(
+            "{document}: it would have {} bytes, and {LIMIT} are the most",
+            bytes.len()
+        )));
+    }
+    Ok(bytes)
 }
 
 /// Prefixes an error with the document in which it is.

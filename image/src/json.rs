@@ -75,6 +75,11 @@ impl Object {
         Ok(())
     }
 
+    /// How many members it has.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Takes members away.
     pub(crate) fn remove(&mut self, names: &[&str]) {
         self.0.retain(|(key, _)| !names.contains(&key.as_str()));

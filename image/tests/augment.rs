@@ -223,3 +223,28 @@ fn a_recipe_beyond_the_bounds_is_refused() {
     }
     Recipe { layers: vec![layer(); 100], env: many(1000), ..Recipe::default() }.check().expect("within the bounds");
 }
+
+#[test]
+fn an_image_beyond_the_bounds_is_refused() {
+    let image = |config: Value| {
+        let config = config.to_string();
+        let pointer = json!({"digest": digest(config.as_bytes()), "size": config.len()});
+        (json!({"config": pointer, "layers": []}).to_string(), config)
+    };
+    let recipe = Recipe { env: vec!["A=b".into()], labels: [("l".into(), "v".into())].into(), ..Recipe::default() };
+    let many: Vec<_> = (0..10_001).map(|at| format!("V{at}=")).collect();
+    let labels: Map<String, Value> = many.iter().map(|name| (name.clone(), "".into())).collect();
+    let wide = "\u{1f600}".repeat(1_000_000);
+    for (config, field) in [
+        (json!({"rootfs": {}, "config": {"Env": many}}), "config: config.Env"),
+        (json!({"rootfs": {}, "config": {"Labels": labels}}), "config: config.Labels"),
+        // Four bytes here are twelve when they are written as ASCII.
+        (json!({"rootfs": {}, "author": wide}), "config: it would have"),
+    ] {
+        let (manifest, config) = image(config);
+        let base = Base { manifest: manifest.as_bytes(), sent_as: None, config: config.as_bytes() };
+        let error = augment(&base, &recipe, None).expect_err(field);
+        assert!(error.text().starts_with(field), "{field}: {error}");
+        assert_eq!(error.meaning(), &model::Meaning::TooBig);
+    }
+}

@@ -12,6 +12,10 @@ use crate::recipe::{ENTRY_CHAIN, Recipe};
 /// Who made the layer, as `docker history` shows it.
 const CREATED_BY: &str = "entrepot augment";
 
+/// Most variables, and most labels, of an image: each one of a recipe is looked for among them. Real images have some
+/// dozens.
+const MOST: usize = 10_000;
+
 /// An image's configuration, taken apart as far as a recipe reaches.
 pub(super) struct Config {
     document: Object,
@@ -87,6 +91,11 @@ impl Config {
             None => Vec::new(),
         };
         let env: Vec<String> = run.typed("Env", "config.Env")?.unwrap_or_default();
+        if env.len() > MOST {
+            return Err(Error::too_big(format!(
+                "config.Env: an image with more than {MOST} variables is not augmented"
+            )));
+        }
         let changed = environment(env.clone(), recipe, &before)?;
         let mut touched = false;
         if !recipe.entrypoint.is_empty() {
@@ -107,6 +116,9 @@ impl Config {
         }
         if !recipe.labels.is_empty() {
             let mut labels: Object = run.typed("Labels", "config.Labels")?.unwrap_or_default();
+            if labels.len() > MOST {
+                return Err(Error::too_big(format!("config.Labels: an image with more than {MOST} is not augmented")));
+            }
             for (name, value) in &recipe.labels {
                 labels.set(name, value)?;
             }
@@ -144,17 +156,22 @@ impl Config {
     }
 }
 
+/// The name of a variable.
+fn name(variable: &str) -> &str {
+    variable.split('=').next().unwrap_or_default()
+}
+
+/// Sets a variable where it is, or as the last one. Where a base has a name twice, engines let the last one win: that
+/// one is replaced.
+fn put(env: &mut Vec<String>, variable: String) {
+    match env.iter_mut().rev().find(|old| name(old) == name(&variable)) {
+        Some(old) => *old = variable,
+        None => env.push(variable),
+    }
+}
+
 /// The new environment: what is there, with the recipe's in its place or after it, and the chain of entry points last.
 fn environment(mut env: Vec<String>, recipe: &Recipe, before: &[String]) -> Result<Vec<String>> {
-    let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
-    let put = |env: &mut Vec<String>, variable: String| {
-        let wanted = name(&variable);
-        // Where a base has a name twice, engines let the last one win: that one is replaced.
-        match env.iter_mut().rev().find(|old| name(old) == wanted) {
-            Some(old) => *old = variable,
-            None => env.push(variable),
-        }
-    };
     for variable in &recipe.env {
         put(&mut env, variable.clone());
     }

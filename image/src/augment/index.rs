@@ -3,10 +3,13 @@
 use model::{Blob, Error, Result};
 
 use super::manifest::point;
-use super::{Document, in_document};
+use super::{Document, bounded, in_document};
 use crate::json::{Object, Raw, raw};
 use crate::manifest::Manifest;
 use crate::{ContentDigest, Descriptor, Form, Platform, is_index};
+
+/// Most entries of an index that are augmented: each is fetched. Real ones have some dozens.
+const MOST: usize = 1_000;
 
 /// An entry's digest before, and what it is to point to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +24,7 @@ pub struct Replaced {
 /// looked into. Without a platform: the images of all. Attestations and other artifacts never are.
 ///
 /// # Errors
-/// `Malformed` for what is no index, and `Absent` where nothing fits; the text then lists the platforms that there are.
+/// `Malformed` for what is no index, `TooBig`, and `Absent` where nothing fits; the text then lists the platforms that there are.
 pub fn wanted(index: &[u8], sent_as: Option<&str>, platform: Option<&Platform>) -> Result<Vec<Descriptor>> {
     let read = index_of(index, sent_as)?;
     let is_image = |entry: &Descriptor| entry.platform.as_ref().is_none_or(|of| of.os != "unknown");
@@ -35,6 +38,11 @@ pub fn wanted(index: &[u8], sent_as: Option<&str>, platform: Option<&Platform>) 
     };
     let images: Vec<_> = read.manifests.into_iter().filter(is_image).collect();
     let found: Vec<_> = images.iter().filter(|entry| fits(entry)).cloned().collect();
+    if found.len() > MOST {
+        return Err(Error::too_big(format!(
+            "manifests: at most {MOST} of an index are augmented: ask for one platform"
+        )));
+    }
     if !found.is_empty() {
         return Ok(found);
     }
@@ -74,7 +82,7 @@ pub fn augment_index(index: &[u8], sent_as: Option<&str>, replaced: &[Replaced])
         document.set("manifests", &entries)?;
         document.write()
     };
-    Ok(Document::new(in_document(written(), "index")?, &read.media_type))
+    Ok(Document::new(bounded(in_document(written(), "index")?, "index")?, &read.media_type))
 }
 
 fn index_of(bytes: &[u8], sent_as: Option<&str>) -> Result<Manifest> {
