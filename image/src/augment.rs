@@ -12,7 +12,7 @@ mod index;
 mod manifest;
 
 use bytes::Bytes;
-use model::{Blob, Digest, Error, Meaning, Result};
+use model::{Blob, Digest, Error, Result};
 use sha2::{Digest as _, Sha256, Sha512};
 
 pub use self::index::{Replaced, augment_index, wanted};
@@ -110,13 +110,7 @@ fn bounded(bytes: Vec<u8>, document: &str) -> Result<Vec<u8>> {
 
 /// Prefixes an error with the document in which it is.
 fn in_document<T>(result: Result<T>, document: &str) -> Result<T> {
-    result.map_err(|error| {
-        let meaning = match error.meaning() {
-            Meaning::Broken => Meaning::Malformed,
-            meaning => meaning.clone(),
-        };
-        Error::new(meaning, format!("{document}: {}", error.text()))
-    })
+    result.map_err(|error| Error::new(error.meaning().clone(), format!("{document}: {}", error.text())))
 }
 
 /// The bytes are the ones that the descriptor names.

@@ -65,8 +65,9 @@ impl Object {
             .map_err(|cause| Error::malformed(format!("{what} is not understood: {cause}")))
     }
 
-    /// Sets a member where it is, or as the last one.
+    /// Sets a member where it is, or as the last one. `Malformed` if it is there twice.
     pub(crate) fn set(&mut self, name: &str, value: &impl Serialize) -> Result<()> {
+        self.get(name)?;
         let value = raw(value)?;
         match self.0.iter_mut().find(|(key, _)| key == name) {
             Some((_, old)) => *old = value,
@@ -193,7 +194,8 @@ mod tests {
 
     #[test]
     fn what_readers_would_differ_about_is_refused() {
-        let object = Object::read(br#"{"a":1,"a":2}"#, "it").expect("JSON");
+        let mut object = Object::read(br#"{"a":1,"a":2}"#, "it").expect("JSON");
+        assert!(object.set("a", &3).is_err());
         assert!(object.get("a").expect_err("twice").text().contains("\"a\""));
         assert!(Object::read(b"[1]", "it").is_err() && Object::read(b"{} x", "it").is_err());
         let lone = Object::read(br#"{"a":"\ud800"}"#, "it").and_then(|object| object.write());

@@ -48,7 +48,7 @@ fn podman_takes_augmented_images() {
     let there = Command::new("podman").arg("--version").output().is_ok_and(|output| output.status.success());
     let root = fs::metadata("/proc/self").is_ok_and(|process| std::os::unix::fs::MetadataExt::uid(&process) == 0);
     if !there || !root {
-        eprintln!("not run: augmented images in podman, because of podman or the rights of root that are missing");
+        println!("not run: augmented images in podman, because of podman or the rights of root that are missing");
         return;
     }
     let base_files = [("etc/base.txt", 0o644, "base"), ("etc/gone.txt", 0o600, "gone")];
