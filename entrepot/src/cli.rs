@@ -10,7 +10,7 @@ use crate::admin::Command;
 use crate::bytesize::Size;
 use crate::config::{Config, Format};
 use crate::serve::{self, Serving};
-use crate::{log, run};
+use crate::{log, run, tags};
 
 /// Stores, serves, augments and produces the artifacts of builds and CI.
 #[derive(Debug, Parser)]
@@ -54,6 +54,9 @@ enum Verb {
     /// Bearer tokens
     #[command(subcommand)]
     Token(Token),
+    /// Tags of images: list them, see what they have pointed at, roll them back
+    #[command(subcommand)]
+    Tag(Tag),
     /// Evict what was least recently used
     Gc {
         /// Only say what would go
@@ -111,6 +114,32 @@ enum Token {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum Tag {
+    /// List the tags of a repository
+    List {
+        /// The repository, without a host: team/app
+        repository: String,
+    },
+    /// Show what a tag points at and has pointed at, newest first
+    History {
+        /// The repository
+        repository: String,
+        /// The tag
+        tag: String,
+    },
+    /// Point a tag again at what it pointed at before
+    Rollback {
+        /// The repository
+        repository: String,
+        /// The tag
+        tag: String,
+        /// At this one of its history instead of the last
+        #[arg(long, value_name = "DIGEST")]
+        to: Option<String>,
+    },
+}
+
 pub(crate) fn main() -> ExitCode {
     let Cli { global, verb } = Cli::parse();
     match verb {
@@ -124,6 +153,18 @@ pub(crate) fn main() -> ExitCode {
             Ok(())
         }),
         verb => run(execute(global, verb)),
+    }
+}
+
+impl Tag {
+    fn ask(self, config: &Config) -> tags::Ask {
+        let (repository, what) = match self {
+            Self::List { repository } => (repository, tags::What::List),
+            Self::History { repository, tag } => (repository, tags::What::History { tag }),
+            Self::Rollback { repository, tag, to } => (repository, tags::What::Rollback { tag, to }),
+        };
+        let (namespace, history_days) = (config.registry.namespace.clone(), config.registry.history_days);
+        tags::Ask { namespace, repository, history_days, what }
     }
 }
 
@@ -163,6 +204,7 @@ async fn execute(global: Global, verb: Verb) -> anyhow::Result<()> {
         }
         Verb::Token(Token::List) => Command::ListTokens,
         Verb::Token(Token::Revoke { id }) => Command::RevokeToken { id },
+        Verb::Tag(tag) => Command::Tags(tag.ask(&config)),
         Verb::Gc { dry_run, namespace, target } => Command::Gc { namespace, target, dry_run },
         Verb::Fsck => Command::Fsck,
         Verb::Why { digest, namespace } => Command::Why { namespace, digest },

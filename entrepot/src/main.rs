@@ -11,6 +11,7 @@ mod listen;
 mod log;
 mod registry;
 mod serve;
+mod tags;
 mod upstreams;
 
 use std::process::ExitCode;

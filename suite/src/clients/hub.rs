@@ -82,6 +82,23 @@ impl Hub {
         Self::start(port, command.args(options.split_whitespace()))
     }
 
+    /// `entrepot serve` by a configuration, in which `PORT` is a free port; its data lie in `data` beside.
+    pub fn configured(root: &Path, configuration: &str) -> Self {
+        Self::configured_at(free_port(), root, configuration)
+    }
+
+    /// The same on a given port.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn configured_at(port: u16, root: &Path, configuration: &str) -> Self {
+        let file = root.join("entrepot.toml");
+        std::fs::write(&file, configuration.replace("PORT", &port.to_string())).expect("a configuration");
+        let mut command = Command::new(entrepot());
+        command.args(["serve", "-c"]).arg(file).arg("--data").arg(root.join("data"));
+        Self::start(port, &mut command)
+    }
+
     /// Any command that serves on the port.
     pub fn start(port: u16, command: &mut Command) -> Self {
         // What is set for the suite is no configuration of the server.
