@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 pub use api::Api;
 pub use authority::{Authority, users};
-pub use hub::{Hub, entrepot, free_port};
+pub use hub::{Hub, command, entrepot, free_port};
 pub use keys::Keys;
 pub use machine::Machine;
 pub use nginx::Nginx;

@@ -50,6 +50,19 @@ pub fn entrepot() -> &'static Path {
     &BINARY
 }
 
+/// The binary as a command; what is set for the suite is no configuration of it.
+pub fn command() -> Command {
+    let mut command = Command::new(entrepot());
+    without_settings(&mut command);
+    command
+}
+
+fn without_settings(command: &mut Command) {
+    for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("ENTREPOT_")) {
+        command.env_remove(key);
+    }
+}
+
 /// A server under test.
 #[derive(Debug)]
 pub struct Hub {
@@ -101,10 +114,7 @@ impl Hub {
 
     /// Any command that serves on the port.
     pub fn start(port: u16, command: &mut Command) -> Self {
-        // What is set for the suite is no configuration of the server.
-        for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("ENTREPOT_")) {
-            command.env_remove(key);
-        }
+        without_settings(command);
         let name = command.get_program().to_string_lossy().into_owned();
         let mut running = Running::start(&format!("{name} on port {port}"), command);
         until("the server listens", Duration::from_secs(20), || {

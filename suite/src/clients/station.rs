@@ -10,13 +10,14 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::{Running, Said, program, until};
+use crate::layout::Layout;
 
 /// Seconds after which a command is ended: it hangs.
 const LIMIT: &str = "240";
 /// What is mounted over what, before a command runs.
 const MOUNTS: &str = r#"for place in etc run var/lib dev/shm; do mount --bind "$1/$place" "/$place" || exit 1; done
 export HOME="$1/home" XDG_RUNTIME_DIR="$1/home/run"; unset DOCKER_HOST DOCKER_CONFIG REGISTRY_AUTH_FILE
-unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY; cd "$1/home"; shift; exec "$@""#;
+unset ENTREPOT_BINARY ENTREPOT_CLIENTS http_proxy https_proxy HTTP_PROXY HTTPS_PROXY; cd "$1/home"; shift; exec "$@""#;
 /// What engines need to run here as root, wherever "here" is: no network, no systemd, no limits to raise.
 const CONTAINERS: &str = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1000:1000\"]\nnetns = \
                           \"none\"\n[engine]\nruntime = \"runc\"\ncgroup_manager = \"cgroupfs\"\nevents_backend = \
@@ -113,6 +114,11 @@ impl Station {
         let mut command = self.enter();
         command.args(["timeout", "--kill-after=10", LIMIT, "sh", "-e", "-c", lines]);
         Said::new(lines.into(), &command.output().expect("a shell runs"))
+    }
+
+    /// Podman and buildah have an image under a whole name.
+    pub fn podman_has(&self, image: &Layout, name: &str) {
+        self.run(&format!("skopeo copy -q oci:{}:1 containers-storage:{name}", image.path().display())).ok();
     }
 
     /// Starts an engine; it ends with the machine, with all that it started.

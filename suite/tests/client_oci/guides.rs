@@ -8,7 +8,7 @@ use tempfile::{TempDir, tempdir};
 
 use crate::stage::{PASSWORD, USER, block};
 
-/// Images for the tests that publish versions: nobody looks inside.
+/// What all tests here need.
 const NEEDED: &[&str] = &["podman", "runc", "skopeo", "busybox", "htpasswd", "openssl"];
 
 /// A guide, of which a test runs the blocks that have a name.
@@ -73,12 +73,6 @@ impl Team {
         let called = format!("{} --data {}", entrepot().display(), self.root.path().join("data").display());
         self.station.run(&self.guide.block(block).replace("entrepot tag", &format!("{called} tag")))
     }
-
-    /// Podman has an image under this name.
-    fn podman_has(&self, image: &Layout, name: &str) {
-        let lines = format!("podman tag $(podman pull -q oci:{}:1) {name}", image.path().display());
-        self.station.run(&lines).ok();
-    }
 }
 
 #[test]
@@ -87,7 +81,7 @@ fn the_guide_to_the_registry_works_with_podman() {
         return;
     }
     let team = Team::new();
-    team.podman_has(&Layout::busybox("guide"), "my-image");
+    team.station.podman_has(&Layout::busybox("guide"), "localhost/my-image:latest");
     team.run("podman").ok().says("team/copy");
     // On one's own machine.
     let root = tempdir().expect("a directory");
@@ -124,7 +118,7 @@ fn the_guide_to_versions_works() {
     team.station.run(&format!("podman login -u {USER} -p {PASSWORD} {address}")).ok();
     let (old, new) = (Layout::busybox("old"), Layout::busybox("new"));
     let publish = |image: &Layout, version: &str| {
-        team.podman_has(image, "runner");
+        team.station.podman_has(image, "localhost/runner:latest");
         team.station.run(&team.here(team.guide.block("publish")).replace("1.4.2", version))
     };
     publish(&old, "1.4.2").ok();

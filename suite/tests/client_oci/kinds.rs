@@ -260,6 +260,5 @@ fn what_is_named_by_sha512_is_found_by_it() {
     block(async { api.push("long", None, &layout).await }).expect("a push");
     let digest = layout.digest();
     assert_eq!(block(async { api.pull("long", &digest).await }).expect("a pull"), digest);
-    let lines = format!("skopeo copy --preserve-digests docker://{}/long@{digest} dir:long", stage.plain());
-    stage.station.run(&lines).ok();
+    // skopeo 1.9 checks manifests by SHA-256 alone: no client of this system pulls it by this digest.
 }

@@ -38,7 +38,7 @@ fn passwords_are_checked_at_login() {
             let from = format!("oci:{}:1", image.path().display());
             let push = format!("skopeo copy -q {from} docker://{address}/login/skopeo:1");
             logs_in_and_out(station, "skopeo", address, &push);
-            station.run(&format!("podman tag $(podman pull -q {from}) {address}/login/podman:1")).ok();
+            station.podman_has(&image, &format!("{address}/login/podman:1"));
             logs_in_and_out(station, "podman", address, &format!("podman push -q {address}/login/podman:1"));
         }
     }

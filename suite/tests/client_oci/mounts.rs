@@ -32,9 +32,11 @@ fn bearing<T>(token: &str, message: T) -> tonic::Request<T> {
 
 /// A token with these grants, from the running hub.
 fn token(root: &std::path::Path, grants: &str) -> String {
-    let mut command = std::process::Command::new(suite::clients::entrepot());
+    let mut command = suite::clients::command();
     command.args(["token", "make", "test", "--data"]).arg(root.join("data"));
-    grants.split(' ').for_each(|grant| drop(command.args(["--grant", grant])));
+    for grant in grants.split(' ') {
+        command.args(["--grant", grant]);
+    }
     let done = command.output().expect("it runs");
     let said = String::from_utf8(done.stdout).expect("text");
     said.lines().next().unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&done.stderr))).to_owned()

@@ -12,7 +12,7 @@ fn oras_pushes_and_pulls_through_every_door() {
         return;
     }
     let python = program("oras").display().to_string();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/client_oci/oras.py").display().to_string();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/client_oci/artifact.py").display().to_string();
     for access in [Access::Open, Access::Users, Access::Public] {
         let stage = Stage::new(access);
         let authority = stage.authority.file("ca.crt");

@@ -5,7 +5,7 @@ use suite::layout::Layout;
 
 use crate::stage::{Access, PASSWORD, Stage, USER};
 
-const NEEDED: &[&str] = &["podman", "runc", "busybox", "htpasswd", "openssl", "nginx"];
+const NEEDED: &[&str] = &["podman", "skopeo", "runc", "busybox", "htpasswd", "openssl", "nginx"];
 
 #[test]
 fn podman_runs_what_it_pulled_through_every_door() {
@@ -15,14 +15,13 @@ fn podman_runs_what_it_pulled_through_every_door() {
     for access in [Access::Open, Access::Users, Access::Public] {
         let stage = Stage::new(access);
         let image = Layout::busybox(&format!("{access:?}"));
-        let loaded = format!("podman pull -q oci:{}:1", image.path().display());
-        let id = stage.station.run(&loaded).ok().text().trim().to_owned();
+        stage.station.podman_has(&image, "localhost/image:latest");
         for door in &stage.doors {
             let reference = format!("{}/podman/{}:1", door.address, door.name);
             if stage.logs_in() {
                 stage.station.run(&format!("podman login -u {USER} -p {PASSWORD} {}", door.address)).ok();
             }
-            stage.station.run(&format!("podman tag {id} {reference} && podman push {reference}")).ok();
+            stage.station.run(&format!("podman tag image {reference} && podman push {reference}")).ok();
             if access == Access::Public {
                 stage.station.run(&format!("podman logout {}", door.address)).ok();
             }
@@ -52,7 +51,7 @@ fn buildah_pushes_what_it_built() {
              buildah login -u {USER} -p {PASSWORD} {address}
              buildah bud -t {reference} context && buildah push {reference}
              buildah rmi {reference} && buildah pull {reference} && buildah images --digests
-             buildah logout {address} && ! buildah pull {reference}",
+             buildah logout {address} && ! buildah pull --policy always {reference}",
             address = door.address
         );
         let digest = stage.digest_after(&lines, &format!("buildah/{}", door.name));

@@ -42,12 +42,12 @@ pub(crate) struct Door {
 /// A running hub, and a machine that knows it.
 pub(crate) struct Stage {
     pub(crate) station: Station,
-    pub(crate) hub: Hub,
+    _hub: Hub,
     pub(crate) access: Access,
     pub(crate) doors: Vec<Door>,
     _nginx: Nginx,
     pub(crate) authority: Authority,
-    pub(crate) root: TempDir,
+    _root: TempDir,
 }
 
 impl Stage {
@@ -86,7 +86,7 @@ impl Stage {
                 station.plain(&door.address);
             }
         }
-        Self { station, hub, access, doors, _nginx: nginx, authority, root }
+        Self { station, _hub: hub, access, doors, _nginx: nginx, authority, _root: root }
     }
 
     /// Where plain HTTP is spoken.

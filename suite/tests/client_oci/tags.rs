@@ -1,10 +1,9 @@
 //! Versions of images: tags that never move, the history of those that do, and the way back.
 
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::Value;
-use suite::clients::{Api, Hub, as_root, entrepot, installed};
+use suite::clients::{Api, Hub, as_root, command, installed};
 use suite::layout::Layout;
 use tempfile::tempdir;
 
@@ -14,7 +13,7 @@ const RULES: &str = "[[registry.rules]]\ntags = [\"#.#.#\"]\nimmutable = true\n"
 
 /// An operator's command on the data directory of a hub, running or not.
 fn operator(root: &Path, line: &str) -> Result<String, String> {
-    let mut command = Command::new(entrepot());
+    let mut command = command();
     command.args(line.split_whitespace()).arg("--data").arg(root.join("data"));
     let done = command.output().expect("it runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
