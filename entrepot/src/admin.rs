@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::archive::{self, Archive};
 use crate::bytesize::Size;
+use crate::tags;
 
 /// Who does it, in the journal.
-const BY: &str = "admin";
+pub(crate) const BY: &str = "admin";
 /// Lines of a dry run.
 const SHOWN: usize = 10_000;
 
@@ -31,6 +32,7 @@ pub(crate) enum Command {
     Why { namespace: Option<String>, digest: String },
     Backup { to: PathBuf },
     Ostree(Archive),
+    Tags(tags::Ask),
 }
 
 /// Does it and writes what there is to say.
@@ -60,6 +62,7 @@ async fn execute(hub: &Hub, command: Command) -> anyhow::Result<String> {
         Command::Gc { namespace, target, dry_run } => gc(hub, &namespace, target, dry_run).await,
         Command::Fsck => fsck(hub).await,
         Command::Why { namespace, digest } => why(hub, namespace, &digest).await,
+        Command::Tags(ask) => tags::answer(hub, ask).await,
         Command::Backup { to } => {
             hub.backup(to.clone()).await?;
             Ok(format!("the catalog is copied to {}; the blobs are the files below blobs/\n", to.display()))
@@ -207,7 +210,7 @@ async fn explain(
 }
 
 /// A time as people say it.
-fn span(time: Duration) -> String {
+pub(crate) fn span(time: Duration) -> String {
     // Half a unit more, so that what was just set to 30 days does not read as 29.
     match time.as_secs() {
         seconds @ 0..120 => format!("{seconds} s"),

@@ -11,7 +11,7 @@ use crate::archive::{self, Archive};
 use crate::bytesize::Size;
 use crate::config::{Config, Format};
 use crate::serve::{self, Serving};
-use crate::{log, run};
+use crate::{log, run, tags};
 
 /// Stores, serves, augments and produces the artifacts of builds and CI.
 #[derive(Debug, Parser)]
@@ -55,6 +55,9 @@ enum Verb {
     /// Bearer tokens
     #[command(subcommand)]
     Token(Token),
+    /// Tags of images: list them, see what they have pointed at, roll them back
+    #[command(subcommand)]
+    Tag(Tag),
     /// Evict what was least recently used
     Gc {
         /// Only say what would go
@@ -118,6 +121,32 @@ enum Token {
 }
 
 #[derive(Debug, Subcommand)]
+enum Tag {
+    /// List the tags of a repository
+    List {
+        /// The repository, without a host: team/app
+        repository: String,
+    },
+    /// Show what a tag points at and has pointed at, newest first
+    History {
+        /// The repository
+        repository: String,
+        /// The tag
+        tag: String,
+    },
+    /// Point a tag again at what it pointed at before
+    Rollback {
+        /// The repository
+        repository: String,
+        /// The tag
+        tag: String,
+        /// At this one of its history instead of the last
+        #[arg(long, value_name = "DIGEST")]
+        to: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 enum Ostree {
     /// Take an archive-z2 repository in; each object is checked, and a broken import goes on where it stopped
     Import {
@@ -167,6 +196,18 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
+impl Tag {
+    fn ask(self, config: &Config) -> tags::Ask {
+        let (repository, what) = match self {
+            Self::List { repository } => (repository, tags::What::List),
+            Self::History { repository, tag } => (repository, tags::What::History { tag }),
+            Self::Rollback { repository, tag, to } => (repository, tags::What::Rollback { tag, to }),
+        };
+        let (namespace, history_days) = (config.registry.namespace.clone(), config.registry.history_days);
+        tags::Ask { namespace, repository, history_days, what }
+    }
+}
+
 async fn execute(global: Global, verb: Verb) -> anyhow::Result<()> {
     let mut config = Config::read(global.config.as_deref())?;
     if let Some(data) = global.data {
@@ -207,6 +248,7 @@ async fn execute(global: Global, verb: Verb) -> anyhow::Result<()> {
         }
         Verb::Token(Token::List) => Command::ListTokens,
         Verb::Token(Token::Revoke { id }) => Command::RevokeToken { id },
+        Verb::Tag(tag) => Command::Tags(tag.ask(&config)),
         Verb::Gc { dry_run, namespace, target } => Command::Gc { namespace, target, dry_run },
         Verb::Fsck => Command::Fsck,
         Verb::Why { digest, namespace } => Command::Why { namespace, digest },

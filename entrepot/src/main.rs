@@ -18,6 +18,7 @@ mod registry;
 mod repository;
 mod serve;
 mod ssh;
+mod tags;
 mod upstreams;
 
 use std::process::ExitCode;

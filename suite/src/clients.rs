@@ -5,6 +5,8 @@
 //!
 //! A client that is not installed is told as *not run*, never as passed; see [`installed`].
 
+mod api;
+mod authority;
 mod hub;
 mod keys;
 mod machine;
@@ -12,22 +14,28 @@ mod nginx;
 mod project;
 mod remote;
 mod running;
+mod said;
 mod seed;
 mod sshd;
+mod station;
 mod tree;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-pub use hub::{Hub, entrepot, free_port};
+pub use api::Api;
+pub use authority::{Authority, users};
+pub use hub::{Hub, command, entrepot, free_port};
 pub use keys::Keys;
-pub use machine::{Machine, Said};
+pub use machine::Machine;
 pub use nginx::Nginx;
 pub use project::{Project, hello_tree};
 pub use remote::{Remote, artifacts, sources};
 pub use running::Running;
+pub use said::Said;
 pub use seed::{AUTHORIZE, AUTHORIZE_SSH, CLIENT_KEY, FORCE_COMMAND, PULL_UNIT, PUSH_UNIT, SERVER_KEY};
 pub use sshd::Sshd;
+pub use station::{Station, as_root};
 pub use tree::tree;
 
 /// What a BuildStream that builds in a sandbox needs; `openssl` makes its keys.
@@ -47,6 +55,18 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("bazel", "apt-get install bazel-bootstrap"),
     ("systemd-analyze", "apt-get install systemd"),
     ("ostree", "apt-get install ostree"),
+    ("skopeo", "apt-get install skopeo"),
+    ("podman", "apt-get install podman"),
+    ("buildah", "apt-get install buildah"),
+    ("runc", "apt-get install runc"),
+    ("containerd", "apt-get install containerd"),
+    ("ctr", "apt-get install containerd"),
+    ("umoci", "apt-get install umoci"),
+    ("docker", "apt-get install docker.io"),
+    ("dockerd", "apt-get install docker.io"),
+    ("htpasswd", "apt-get install apache2-utils"),
+    ("zstd", "apt-get install zstd"),
+    ("oras", "python3 -m venv .clients/oras && .clients/oras/bin/pip install 'oras==0.2.43'"),
 ];
 
 /// Whether all of the programs are there. For each that is not, the line that says so is printed: the caller

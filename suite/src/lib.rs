@@ -6,6 +6,7 @@ pub mod contract;
 pub mod fault;
 pub mod hostile;
 pub mod interleave;
+pub mod layout;
 pub mod ledger;
 pub mod registry;
 pub mod sample;

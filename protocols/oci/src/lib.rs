@@ -30,6 +30,7 @@ mod place;
 mod push;
 mod range;
 mod referrers;
+mod rollback;
 mod route;
 mod settings;
 mod speak;
@@ -46,7 +47,9 @@ use model::Kind;
 use server::{Asked, Protocol, Refusal};
 
 pub use pattern::Pattern;
+pub use rollback::{Moved, Past, Tags};
 pub use settings::{Keep, Rule, Settings};
+pub use token::rfc3339;
 
 use crate::call::Call;
 

@@ -135,7 +135,10 @@ where
 {
     let own = Place::own(call, name)?;
     let at = own.name(&wanted)?;
+    // In the words of the client's address: the kernel speaks of our own names.
+    let plain = at.as_str().trim_start_matches("oci/").replacen('!', "@", 1);
     let refused = match look(own.clone(), at).await {
+        Err(error) if error.is_absent() => Error::absent(format!("{plain} is not here")),
         Err(error) if hidden(&error) => error,
         found => return found,
     };

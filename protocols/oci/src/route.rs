@@ -6,9 +6,10 @@ use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, header};
 use image::Target;
 use kernel::Rights;
-use model::{Error, Result};
+use model::{Error, Meaning, Result};
 
 use crate::call::{Call, decode};
+use crate::place::Place;
 use crate::speak::{About, Answer, Refused, version};
 use crate::{blobs, history, listing, manifests, push, referrers, token, uploads};
 
@@ -89,7 +90,23 @@ pub(crate) async fn answer(call: &Call, head: &Parts, body: Body) -> Answer {
             Err(Refused::exactly(Error::unsupported(text), StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED"))
         }
     };
+    let answered = answered.map_err(|refused| if may_push(call, head, &path, &refused) { log_in() } else { refused });
     answered.map_err(|refused| refused.scope(scope(&path, method)))
+}
+
+/// True for an anonymous look whether something is there, which it is not, by somebody who might be about to push it.
+/// containerd shows credentials only when it is asked for them, and its push hangs when that is at the manifest's PUT:
+/// so it is asked at its first look. Who only pulls gets an anonymous token, and with it the plain answer.
+fn may_push(call: &Call, head: &Parts, path: &Path, refused: &Refused) -> bool {
+    let (Path::Manifest(name, _) | Path::Blob(name, _)) = path else { return false };
+    let silent = !call.caller.known && call.caller.may_login && !head.headers.contains_key(header::AUTHORIZATION);
+    let looks = head.method == Method::HEAD && call.parameter("ns").is_none() && !call.settings.read_only;
+    let missing = matches!(refused.meaning(), Meaning::Absent | Meaning::Upstream | Meaning::Busy(_));
+    silent && looks && missing && Place::own(call, name).is_ok_and(|place| place.may(Rights::WRITE).is_err())
+}
+
+fn log_in() -> Refused {
+    Error::unauthenticated("this is not here; to push it, log in").into()
 }
 
 fn of(target: &str) -> Answer<Target> {

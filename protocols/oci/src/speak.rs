@@ -51,6 +51,11 @@ impl From<Error> for Refused {
 }
 
 impl Refused {
+    /// What the error means.
+    pub(crate) fn meaning(&self) -> &Meaning {
+        self.0.error.meaning()
+    }
+
     /// Says what the request was about.
     pub(crate) fn about(mut self, about: About) -> Self {
         self.0.about = about;

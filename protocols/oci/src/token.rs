@@ -46,9 +46,8 @@ pub(crate) async fn answer(call: &Call, head: &Parts, body: Body) -> Answer {
     let caller = Caller { grants: grants.into(), ..call.caller.clone() };
     let (now, lasts) = (Time::now(), call.settings.token);
     let token = call.hub.make_pass(&caller, now.plus(lasts))?;
-    let seconds = u64::try_from(now.0 / 1_000_000).unwrap_or(0);
     let text = json!({
-        "token": token, "access_token": token, "expires_in": lasts.as_secs(), "issued_at": rfc3339(seconds),
+        "token": token, "access_token": token, "expires_in": lasts.as_secs(), "issued_at": rfc3339(now),
     });
     let mut response = Response::new(Body::from(text.to_string()));
     let headers = response.headers_mut();
@@ -111,8 +110,10 @@ fn narrowed(caller: &Caller, scope: &str, copies: impl Fn(&str) -> Result<Vec<St
     Ok(grants)
 }
 
-/// The time as RFC 3339 writes it, in UTC.
-fn rfc3339(seconds: u64) -> String {
+/// The time as RFC 3339 writes it, in UTC, to the second.
+#[must_use]
+pub fn rfc3339(time: Time) -> String {
+    let seconds = u64::try_from(time.0 / 1_000_000).unwrap_or(0);
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     // Days to a date by Howard Hinnant's algorithm for the proleptic Gregorian calendar.
     let shifted = days + 719_468;
@@ -156,8 +157,9 @@ mod tests {
 
     #[test]
     fn times_are_utc() {
-        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
-        assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(rfc3339(1_795_648_815), "2026-11-25T23:20:15Z");
+        let at = |seconds: i64| rfc3339(Time(seconds * 1_000_000));
+        assert_eq!(at(0), "1970-01-01T00:00:00Z");
+        assert_eq!(at(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(at(1_795_648_815), "2026-11-25T23:20:15Z");
     }
 }

@@ -50,6 +50,19 @@ pub fn entrepot() -> &'static Path {
     &BINARY
 }
 
+/// The binary as a command; what is set for the suite is no configuration of it.
+pub fn command() -> Command {
+    let mut command = Command::new(entrepot());
+    without_settings(&mut command);
+    command
+}
+
+fn without_settings(command: &mut Command) {
+    for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("ENTREPOT_")) {
+        command.env_remove(key);
+    }
+}
+
 /// A server under test.
 #[derive(Debug)]
 pub struct Hub {
@@ -82,12 +95,26 @@ impl Hub {
         Self::start(port, command.args(options.split_whitespace()))
     }
 
+    /// `entrepot serve` by a configuration, in which `PORT` is a free port; its data lie in `data` beside.
+    pub fn configured(root: &Path, configuration: &str) -> Self {
+        Self::configured_at(free_port(), root, configuration)
+    }
+
+    /// The same on a given port.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn configured_at(port: u16, root: &Path, configuration: &str) -> Self {
+        let file = root.join("entrepot.toml");
+        std::fs::write(&file, configuration.replace("PORT", &port.to_string())).expect("a configuration");
+        let mut command = Command::new(entrepot());
+        command.args(["serve", "-c"]).arg(file).arg("--data").arg(root.join("data"));
+        Self::start(port, &mut command)
+    }
+
     /// Any command that serves on the port.
     pub fn start(port: u16, command: &mut Command) -> Self {
-        // What is set for the suite is no configuration of the server.
-        for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("ENTREPOT_")) {
-            command.env_remove(key);
-        }
+        without_settings(command);
         let name = command.get_program().to_string_lossy().into_owned();
         let mut running = Running::start(&format!("{name} on port {port}"), command);
         until("the server listens", Duration::from_secs(20), || {

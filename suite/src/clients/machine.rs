@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 
-use super::{Project, program, tree};
+use super::{Project, Said, program, tree};
 
 /// Seconds after which a run of `bst` is ended: it hangs.
 const LIMIT: &str = "150";
@@ -61,9 +61,7 @@ impl Machine {
             command.env_remove(proxy);
         }
         let done = command.env("XDG_CACHE_HOME", home).env("XDG_CONFIG_HOME", home).output().expect("bst runs");
-        let mut text = String::from_utf8_lossy(&done.stderr).into_owned();
-        text += &String::from_utf8_lossy(&done.stdout);
-        Said { line: line.into(), code: done.status.code(), text }
+        Said::new(format!("bst {line}"), &done)
     }
 
     /// Checks an artifact out, which must be in the cache of this machine, and says what is in it.
@@ -76,60 +74,5 @@ impl Machine {
         let found = tree(&place);
         std::fs::remove_dir_all(place).expect("a checkout");
         found
-    }
-}
-
-/// What `bst` said, and how it ended.
-#[derive(Debug)]
-pub struct Said {
-    line: String,
-    code: Option<i32>,
-    text: String,
-}
-
-impl Said {
-    /// It ended well.
-    ///
-    /// # Panics
-    /// When it did not.
-    #[track_caller]
-    pub fn ok(self) -> Self {
-        assert_eq!(self.code, Some(0), "bst {}\n{}", self.line, self.text);
-        self
-    }
-
-    /// It told a failure by its exit status.
-    ///
-    /// # Panics
-    /// When it did not.
-    #[track_caller]
-    pub fn fails(self) -> Self {
-        assert!(!matches!(self.code, Some(0) | None), "bst {} has to fail\n{}", self.line, self.text);
-        self
-    }
-
-    /// The words are in what it wrote.
-    ///
-    /// # Panics
-    /// When they are not.
-    #[track_caller]
-    pub fn says(self, words: &str) -> Self {
-        assert!(self.text.contains(words), "bst {} does not say {words:?}\n{}", self.line, self.text);
-        self
-    }
-
-    /// The words are not in what it wrote.
-    ///
-    /// # Panics
-    /// When they are.
-    #[track_caller]
-    pub fn says_not(self, words: &str) -> Self {
-        assert!(!self.text.contains(words), "bst {} says {words:?}\n{}", self.line, self.text);
-        self
-    }
-
-    /// All that it wrote.
-    pub fn text(&self) -> &str {
-        &self.text
     }
 }
