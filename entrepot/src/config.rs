@@ -260,6 +260,8 @@ impl Config {
             cached: self.store.cached,
             parked: Duration::from_secs(self.store.parked_hours.saturating_mul(3600)),
             journal: Duration::from_secs(self.store.journal_days.saturating_mul(day)),
+            absent: self.pace.absent(),
+            failed: self.pace.failed(),
             ..Settings::default()
         }
     }

@@ -12,9 +12,11 @@ use model::{Catalog, Change, Digest, Epoch, Error, Kind, KindId, Location, Outco
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::known::Known;
 use crate::metrics::Metrics;
 use crate::namespace::Namespace;
 use crate::rights::{Caller, Granted, Rights};
+use crate::small::Small;
 use crate::space::Space;
 use crate::tasks::Tasks;
 use crate::token::Tokens;
@@ -37,6 +39,10 @@ pub struct Settings {
     /// Signs passes. Whoever has it can make them; a hub that is given the same one after a restart honours those that
     /// it made before.
     pub secret: [u8; 32],
+    /// How long "it is not there" of an upstream is believed.
+    pub absent: Duration,
+    /// How long an upstream that failed is left alone with the same question.
+    pub failed: Duration,
     /// Where names and blobs come from that are not here; the first that knows a name is asked.
     pub upstreams: Vec<Arc<dyn Upstream>>,
 }
@@ -44,7 +50,8 @@ pub struct Settings {
 impl fmt::Debug for Settings {
     /// Without the secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { namespaces, grace, disk_reserve, cached, parked, journal, secret: _, upstreams } = self;
+        let Self { namespaces, grace, disk_reserve, cached, parked, journal, secret: _, absent, failed, upstreams } =
+            self;
         f.debug_struct("Settings")
             .field("namespaces", namespaces)
             .field("grace", grace)
@@ -52,6 +59,8 @@ impl fmt::Debug for Settings {
             .field("cached", cached)
             .field("parked", parked)
             .field("journal", journal)
+            .field("absent", absent)
+            .field("failed", failed)
             .field("upstreams", upstreams)
             .finish_non_exhaustive()
     }
@@ -67,6 +76,9 @@ impl Default for Settings {
             parked: Duration::from_secs(24 * 3600),
             journal: Duration::from_secs(90 * 24 * 3600),
             secret: rand::random(),
+            // Somebody who has just pushed it there tries again sooner than in a minute.
+            absent: Duration::from_secs(30),
+            failed: Duration::from_secs(15),
             upstreams: Vec::new(),
         }
     }
@@ -77,7 +89,7 @@ impl Default for Settings {
 pub struct Hub(Arc<Inner>);
 
 struct Inner {
-    catalog: Arc<dyn Catalog>,
+    catalog: Known,
     store: Arc<dyn Store>,
     kinds: HashMap<KindId, Box<dyn Kind>>,
     settings: Settings,
@@ -91,6 +103,7 @@ struct Inner {
     room: Mutex<Option<(Instant, u64)>>,
     closing: CancellationToken,
     clock: Clock,
+    small: Small,
 }
 
 impl fmt::Debug for Hub {
@@ -122,7 +135,7 @@ impl Hub {
             spaces.insert(name.clone(), Arc::new(space));
         }
         let hub = Self(Arc::new(Inner {
-            catalog,
+            catalog: Known::new(catalog),
             store,
             kinds: kinds.into_iter().map(|kind| (kind.id(), kind)).collect(),
             settings,
@@ -136,6 +149,7 @@ impl Hub {
             room: Mutex::default(),
             closing: CancellationToken::new(),
             clock: Clock::default(),
+            small: Small::default(),
         }));
         hub.reserve_parked().await?;
         Ok(hub)
@@ -230,7 +244,7 @@ impl Hub {
     }
 
     pub(crate) fn catalog(&self) -> &dyn Catalog {
-        &*self.0.catalog
+        &self.0.catalog
     }
 
     pub(crate) fn store(&self) -> &dyn Store {
@@ -263,6 +277,10 @@ impl Hub {
 
     pub(crate) fn spaces(&self) -> impl Iterator<Item = &Arc<Space>> {
         self.0.spaces.values()
+    }
+
+    pub(crate) fn small(&self) -> &Small {
+        &self.0.small
     }
 
     pub(crate) fn clock(&self) -> &Clock {

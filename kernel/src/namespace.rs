@@ -79,16 +79,18 @@ impl Namespace {
         done
     }
 
-    /// Applies a bind or an unbind; what it let go of can be evicted from now on.
-    pub(crate) async fn apply_names(&self, change: Change) -> Result<Option<Outcome>> {
+    /// Applies a bind or an unbind, and what goes before it; what it let go of can be evicted from now on.
+    pub(crate) async fn apply_names(&self, changes: Vec<Change>) -> Result<Vec<Outcome>> {
         let (hub, space) = (self.hub.clone(), Arc::clone(&self.space));
         let work = async move {
-            let mut outcome = hub.catalog().apply(vec![change]).await?.pop();
-            if let Some(Outcome::Fell(fallen)) = &mut outcome {
-                space.changes.fetch_add(1, Relaxed);
-                space.candidates.lock().await.fell(std::mem::take(fallen));
+            let mut outcomes = hub.catalog().apply(changes).await?;
+            for outcome in &mut outcomes {
+                if let Outcome::Fell(fallen) = outcome {
+                    space.changes.fetch_add(1, Relaxed);
+                    space.candidates.lock().await.fell(std::mem::take(fallen));
+                }
             }
-            Ok(outcome)
+            Ok(outcomes)
         };
         self.hub.to_the_end("change names", work).await
     }
@@ -153,6 +155,7 @@ impl Namespace {
             let digests: Vec<_> = blobs.iter().map(|(blob, _)| blob.digest).collect();
             let here = self.look(&digests).await?;
             let mut results: Vec<Result<()>> = Vec::with_capacity(blobs.len());
+            self.keep_brought(&blobs, &here).await?;
             let mut fresh = Vec::new();
             for ((blob, bytes), here) in blobs.into_iter().zip(here) {
                 let checked = check(blob, &bytes);
@@ -178,6 +181,23 @@ impl Namespace {
             Ok(results)
         })
         .await
+    }
+
+    /// What somebody brings is theirs, also where an upstream had brought it before.
+    async fn keep_brought(&self, blobs: &[(Blob, Bytes)], here: &[Option<u64>]) -> Result<()> {
+        if self.hub.settings().upstreams.is_empty() {
+            return Ok(());
+        }
+        let known = blobs.iter().zip(here).filter(|(_, here)| here.is_some()).map(|((blob, _), _)| blob.digest);
+        let rows = self.hub.catalog().leases(self.space.id, known.collect(), false).await?;
+        for row in rows.into_iter().flatten().filter(|row| row.held && row.here && row.source.is_some()) {
+            match self.hold(row.blob, true).await {
+                // It went in between, and its uploader finds it missing.
+                Err(error) if matches!(error.meaning(), model::Meaning::Incomplete(_)) => {}
+                done => done?,
+            }
+        }
+        Ok(())
     }
 
     /// Writes leases for small blobs whose bytes were checked and whose room is reserved.
@@ -275,7 +295,7 @@ impl Namespace {
                 return Err(Error::incomplete(missing));
             }
             for (digest, size) in digests.iter().zip(sizes) {
-                self.hold(Blob { digest: *digest, size: size.unwrap_or(0) }).await?;
+                self.hold(Blob { digest: *digest, size: size.unwrap_or(0) }, false).await?;
             }
             Ok(())
         })
@@ -294,7 +314,7 @@ impl Namespace {
             match row {
                 _ if blob == Blob::EMPTY => Ok(()),
                 Some(row) if row.held && row.here && row.blob == blob => match row.source {
-                    Some(_) => self.hold(blob).await,
+                    Some(_) => self.hold(blob, true).await,
                     None => Ok(()),
                 },
                 _ => Err(Error::incomplete(vec![blob.digest])),
@@ -303,14 +323,14 @@ impl Namespace {
         .await
     }
 
-    /// A lease on a blob that another namespace has.
-    async fn hold(&self, blob: Blob) -> Result<()> {
+    /// A lease on a blob that another namespace has, or our own lease without whoever promised it: that takes no room.
+    async fn hold(&self, blob: Blob, held: bool) -> Result<()> {
         if blob == Blob::EMPTY {
             return Ok(());
         }
         let (hub, shared) = (self.hub.clone(), Arc::clone(&self.space));
         let work = async move {
-            let _room = hub.reserve(&shared, blob.size).await?;
+            let _room = hub.reserve(&shared, if held { 0 } else { blob.size }).await?;
             let (space, used, limit) = (shared.id, Time::now(), shared.limit.load(Relaxed));
             let outcome = hub.catalog().apply(vec![Change::Hold { space, blob, used, limit }]).await?.pop();
             match outcome {

@@ -39,6 +39,8 @@ pub(crate) struct Space {
     parked: Mutex<HashMap<String, Reserved>>,
     waiting: Mutex<HashMap<String, (Instant, Upload)>>,
     names: Mutex<HashMap<Name, Time>>,
+    /// When weak names were last looked at.
+    looked: Mutex<Option<Instant>>,
     pub(crate) mirror: Mirror,
     pub(crate) fetches: Fetches,
 }
@@ -61,6 +63,7 @@ impl Space {
             parked: Mutex::default(),
             waiting: Mutex::default(),
             names: Mutex::default(),
+            looked: Mutex::default(),
             mirror: Mirror::default(),
             fetches: Fetches::default(),
         }
@@ -74,6 +77,16 @@ impl Space {
     /// What parked uploads keep reserved, by their id.
     pub(crate) fn parked(&self) -> MutexGuard<'_, HashMap<String, Reserved>> {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True once in this time, first at the start.
+    pub(crate) fn time_to_look(&self, every: Duration) -> bool {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = looked.is_none_or(|at| at.elapsed() >= every);
+        if due {
+            *looked = Some(Instant::now());
+        }
+        due
     }
 
     /// Uploads between two parts, by their id, and since when.

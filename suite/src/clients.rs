@@ -40,6 +40,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("busybox", "apt-get install busybox-static"),
     ("openssl", "apt-get install openssl"),
     ("nginx", "apt-get install nginx-light"),
+    ("skopeo", "apt-get install skopeo"),
     ("ssh", "apt-get install openssh-client"),
     ("ssh-keygen", "apt-get install openssh-client"),
     ("sshd", "apt-get install openssh-server"),
