@@ -16,6 +16,9 @@ const LONGEST_FILE: usize = 10_000;
 /// Most images whose layers are added.
 const MOST_INCLUDES: usize = 10;
 
+/// The processors that images are made for. Wave itself knows the first three.
+const ARCHITECTURES: [&str; 9] = ["amd64", "arm64", "arm", "386", "loong64", "mips64le", "ppc64le", "riscv64", "s390x"];
+
 /// Who asks, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asker {
@@ -140,6 +143,12 @@ pub fn validate(request: &SubmitRequest, rules: &Rules) -> Result<Checked, Refus
         return refused("containerPlatform: several platforms come only with a build: ask for one");
     }
     let platform: Platform = platform.parse().map_err(in_field("containerPlatform"))?;
+    if !ARCHITECTURES.contains(&platform.architecture.as_str()) {
+        return refused(format!(
+            "containerPlatform: {platform} is not known: write linux/ and one of {}",
+            ARCHITECTURES.join(", ")
+        ));
+    }
     together(request, &recipe, freeze)?;
     recipe.check().map_err(in_field("containerConfig"))?;
     let includes = includes(request)?;
@@ -378,6 +387,8 @@ mod tests {
                 "containerConfig: layers[0].gzipDigest",
             ),
             (r#"{"containerImage":"a","containerPlatform":"foo/"}"#.into(), &two, 400, "containerPlatform: "),
+            (r#"{"containerImage":"a","containerPlatform":"foo"}"#.into(), &two, 400, "containerPlatform: "),
+            (r#"{"containerImage":"a","containerPlatform":"arm64v8"}"#.into(), &two, 400, "containerPlatform: "),
             (
                 r#"{"containerImage":"a","containerPlatform":"linux/amd64,linux/arm64"}"#.into(),
                 &two,
