@@ -5,7 +5,6 @@ use std::cell::Cell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -104,7 +103,7 @@ pub(crate) async fn registry(address: SocketAddr, watched: &Watched) -> anyhow::
     for part in images.chunks(CONNECTIONS) {
         try_join_all(part.iter().zip(&mut wires).map(|(image, wire)| push_image(wire, image))).await?;
     }
-    let fresh = Rc::new(Fresh(Cell::new(u64::from(std::process::id()) << 32)));
+    let fresh = Fresh(Cell::new(u64::from(std::process::id()) << 32));
     reads(&mut wires, &images, watched).await?;
     run(&mut wires, watched, "push 1 KiB blob", async |wire: &mut Wire, _| {
         push(wire, &Item::blob(bytes(fresh.next(), 1024))).await
@@ -152,7 +151,7 @@ async fn wires(address: SocketAddr) -> anyhow::Result<Vec<Wire>> {
 }
 
 async fn reads(wires: &mut [Wire], images: &[Image], watched: &Watched) -> anyhow::Result<()> {
-    let image = |number: usize| &images[number % images.len()];
+    let image = |number: u32| &images[number as usize % images.len()];
     run(wires, watched, "GET manifest by tag", async |wire: &mut Wire, number| {
         let image = image(number);
         get(wire, &image.tag, &image.manifest).await
@@ -266,29 +265,35 @@ async fn run(
     wires: &mut [Wire],
     watched: &Watched,
     name: &str,
-    work: impl AsyncFn(&mut Wire, usize) -> anyhow::Result<()>,
+    work: impl AsyncFn(&mut Wire, u32) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let number = Cell::new(0);
-    let all = |span: Duration| {
-        let (number, work) = (&number, &work);
-        let until = Instant::now() + span;
-        let one = move |wire| async move {
-            while Instant::now() < until {
-                work(wire, number.replace(number.get() + 1)).await?;
-            }
-            anyhow::Ok(())
-        };
-        one
-    };
     // What is asked for the first time is another measurement.
-    try_join_all(wires.iter_mut().map(all(SPAN / 10))).await?;
+    keep_on(wires, &number, SPAN / 10, &work).await?;
     number.set(0);
     let (began, before) = (Instant::now(), watched.cpu_seconds()?);
-    try_join_all(wires.iter_mut().map(all(SPAN))).await?;
+    keep_on(wires, &number, SPAN, &work).await?;
     let (took, cpu) = (began.elapsed().as_secs_f64(), watched.cpu_seconds()? - before);
-    #[expect(clippy::cast_precision_loss, reason = "a rate is shown with few digits")]
-    let count = number.get() as f64;
+    let count = f64::from(number.get());
     println!("{name}\t{:.0}\t1/s\t{:.1}\tus", count / took, cpu / count * 1e6);
+    Ok(())
+}
+
+/// Does it on all connections, again and again.
+async fn keep_on(
+    wires: &mut [Wire],
+    number: &Cell<u32>,
+    span: Duration,
+    work: &impl AsyncFn(&mut Wire, u32) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let until = Instant::now() + span;
+    let one = async |wire: &mut Wire| {
+        while Instant::now() < until {
+            work(wire, number.replace(number.get() + 1)).await?;
+        }
+        anyhow::Ok(())
+    };
+    try_join_all(wires.iter_mut().map(one)).await?;
     Ok(())
 }
 
