@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use kernel::{Grant, Hub, Victim};
 use model::{Blob, Digest, Time};
 use serde::{Deserialize, Serialize};
 
+use crate::archive::{self, Archive};
 use crate::bytesize::Size;
 use crate::tags;
 
@@ -31,10 +32,26 @@ pub(crate) enum Command {
     Why { namespace: Option<String>, digest: String },
     Backup { to: PathBuf },
     Tags(tags::Ask),
+    Ostree(Archive),
+}
+
+/// Does it and writes what there is to say.
+pub(crate) async fn perform(hub: &Hub, command: Command, mut output: File) -> anyhow::Result<()> {
+    if let Command::Ostree(archive) = command {
+        return archive::run(hub, archive, output).await;
+    }
+    let said = execute(hub, command).await?;
+    match tokio::task::spawn_blocking(move || output.write_all(said.as_bytes())).await? {
+        // A reader that has enough is no error.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("it is done, but the output could not be written")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Does it and says what there is to say.
-pub(crate) async fn execute(hub: &Hub, command: Command) -> anyhow::Result<String> {
+async fn execute(hub: &Hub, command: Command) -> anyhow::Result<String> {
     match command {
         Command::MakeToken { label, grants, expires } => make_token(hub, &label, &grants, expires).await,
         Command::ListTokens => list_tokens(hub).await,
@@ -50,17 +67,13 @@ pub(crate) async fn execute(hub: &Hub, command: Command) -> anyhow::Result<Strin
             hub.backup(to.clone()).await?;
             Ok(format!("the catalog is copied to {}; the blobs are the files below blobs/\n", to.display()))
         }
+        Command::Ostree(_) => Ok(String::new()),
     }
 }
 
 /// Does it for another process, whose standard output this is.
 pub(crate) async fn answer(hub: &Hub, command: Command, output: OwnedFd) -> Result<(), String> {
-    let said = execute(hub, command).await.map_err(|error| format!("{error:#}"))?;
-    let written = tokio::task::spawn_blocking(move || File::from(output).write_all(said.as_bytes())).await;
-    match written {
-        Ok(Ok(())) => Ok(()),
-        _ => Err("it is done, but the output could not be written".into()),
-    }
+    perform(hub, command, File::from(output)).await.map_err(|error| format!("{error:#}"))
 }
 
 async fn make_token(hub: &Hub, label: &str, grants: &[String], expires: Option<u64>) -> anyhow::Result<String> {

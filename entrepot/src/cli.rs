@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::admin::Command;
+use crate::archive::{self, Archive};
 use crate::bytesize::Size;
 use crate::config::{Config, Format};
 use crate::serve::{self, Serving};
@@ -84,6 +85,9 @@ enum Verb {
         /// The new file
         to: PathBuf,
     },
+    /// OSTree repositories in directories
+    #[command(subcommand)]
+    Ostree(Ostree),
     /// Write shell completions to standard output
     #[command(hide = true)]
     Completions { shell: clap_complete::Shell },
@@ -140,6 +144,38 @@ enum Tag {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum Ostree {
+    /// Take an archive-z2 repository in; each object is checked, and a broken import goes on where it stopped
+    Import {
+        /// The repository's directory
+        from: PathBuf,
+        /// Which of the configured repositories it goes into: its path or name
+        #[arg(long, value_name = "PATH")]
+        repository: Option<String>,
+    },
+    /// Write a repository as an archive-z2 directory
+    Export {
+        /// The directory; it is made when it is missing
+        to: PathBuf,
+        /// Which of the configured repositories: its path or name
+        #[arg(long, value_name = "PATH")]
+        repository: Option<String>,
+    },
+}
+
+impl Ostree {
+    fn command(self, config: &Config) -> anyhow::Result<Command> {
+        let (repository, verb) = match self {
+            // Relative to this process, not to the owner.
+            Self::Import { from, repository } => (repository, archive::Verb::Import(std::path::absolute(from)?)),
+            Self::Export { to, repository } => (repository, archive::Verb::Export(std::path::absolute(to)?)),
+        };
+        let repository = archive::choose(&config.repositories(), repository.as_deref())?;
+        Ok(Command::Ostree(Archive { repository, verb }))
+    }
+}
+
 pub(crate) fn main() -> ExitCode {
     let Cli { global, verb } = Cli::parse();
     match verb {
@@ -150,6 +186,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Man { to } => run(async move {
             clap_mangen::generate_to(Cli::command(), &to)?;
             clap_mangen::generate_to(crate::dropin::command(), &to)?;
+            clap_mangen::generate_to(crate::receiver::command(), &to)?;
             Ok(())
         }),
         verb => run(execute(global, verb)),
@@ -186,7 +223,8 @@ async fn execute(global: Global, verb: Verb) -> anyhow::Result<()> {
                 config.listen[0].address = Some(listen);
             }
             log::begin(&config.log.level, config.log.format)?;
-            let where_: Vec<_> = config.listen.iter().map(|listen| listen.address()).collect();
+            let ssh = config.ssh.iter().map(|ssh| format!("{} (SSH)", ssh.address()));
+            let where_: Vec<_> = config.listen.iter().map(|listen| listen.address().to_owned()).chain(ssh).collect();
             let started = format!("entrepot serves {} at {}", config.data.display(), where_.join(", "));
             let quota = quota.map(|quota| quota.0);
             return serve::serve(Serving { config, quota, started }).await;
@@ -194,6 +232,9 @@ async fn execute(global: Global, verb: Verb) -> anyhow::Result<()> {
         Verb::CheckConfig => {
             for listen in &config.listen {
                 listen.check_files()?;
+            }
+            for ssh in &config.ssh {
+                ssh.check_files(&config.data)?;
             }
             drop(std::io::stdout().write_all(toml::to_string_pretty(&config)?.as_bytes()));
             return Ok(());
@@ -210,6 +251,7 @@ async fn execute(global: Global, verb: Verb) -> anyhow::Result<()> {
         Verb::Why { digest, namespace } => Command::Why { namespace, digest },
         // Relative to this process, not to the owner.
         Verb::Backup { to } => Command::Backup { to: std::path::absolute(to)? },
+        Verb::Ostree(ostree) => ostree.command(&config)?,
         Verb::Completions { .. } | Verb::Man { .. } => return Ok(()),
     };
     log::begin("warn", config.log.format)?;

@@ -11,8 +11,11 @@ use serde::{Deserialize, Serialize};
 use upstream_oci::{Plan, Registries};
 
 use crate::bytesize::Size;
+use crate::destination::Destinations;
 use crate::listen::Plan as Listen;
 use crate::registry::Registry;
+use crate::repository::{self, Plan as Repository};
+use crate::ssh::Plan as Ssh;
 use crate::upstreams;
 
 /// All of it. Without a file: data under `./data`, one namespace `main`, one listener on 127.0.0.1:9090.
@@ -39,8 +42,12 @@ pub(crate) struct Config {
     pub(crate) upstream: Vec<upstream_oci::Entry>,
     /// How long upstreams may take, and their answers count.
     pub(crate) pace: upstream_oci::Pace,
+    /// OSTree repositories; `/artifacts` in the namespace `main` where nothing is said.
+    pub(crate) repository: Option<Vec<Repository>>,
     /// Where to listen.
     pub(crate) listen: Vec<Listen>,
+    /// Where to listen for pushes by SSH; nowhere where nothing is said.
+    pub(crate) ssh: Vec<Ssh>,
 }
 
 /// What is logged, to standard error.
@@ -115,7 +122,9 @@ impl Default for Config {
             registry: Registry::default(),
             upstream: upstreams::everywhere(),
             pace: upstream_oci::Pace::default(),
+            repository: None,
             listen: vec![Listen::default()],
+            ssh: Vec::new(),
         }
     }
 }
@@ -212,15 +221,41 @@ impl Config {
         }
         self.registry.settings()?;
         self.upstreams()?;
+        repository::check(&self.repositories(), |name| self.namespaces.contains_key(name))?;
         for listen in &self.listen {
             listen.check()?;
+        }
+        for ssh in &self.ssh {
+            ssh.check()?;
         }
         Ok(())
     }
 
     /// The upstreams, ready to be asked.
     pub(crate) fn upstreams(&self) -> anyhow::Result<Registries> {
-        Ok(Plan { upstream: self.upstream.clone(), pace: self.pace }.open()?)
+        match (Plan { upstream: self.upstream.clone(), pace: self.pace }).open() {
+            // A small container has no authorities of its system: it pulls nothing through, and does all else.
+            Err(error) if upstreams::is_everywhere(&self.upstream) => {
+                tracing::warn!(%error, "images are not pulled through from other registries");
+                Ok(Plan { upstream: Vec::new(), pace: self.pace }.open()?)
+            }
+            opened => Ok(opened?),
+        }
+    }
+
+    /// The OSTree repositories. The one of BuildStream 1's guide is there for whoever has a namespace `main`.
+    pub(crate) fn repositories(&self) -> Vec<Repository> {
+        let built_in = || if self.namespaces.contains_key("main") { vec![Repository::default()] } else { Vec::new() };
+        self.repository.clone().unwrap_or_else(built_in)
+    }
+
+    /// Where pushes by SSH can go.
+    pub(crate) fn destinations(&self) -> Destinations {
+        let base = self.listen.first().filter(|listen| is_loopback(listen.address())).map(|listen| {
+            let scheme = if listen.certificate.is_some() { "https" } else { "http" };
+            format!("{scheme}://{}", listen.address())
+        });
+        Destinations::new(self.repositories(), base.as_deref())
     }
 
     pub(crate) fn settings(&self) -> Settings {
@@ -232,6 +267,8 @@ impl Config {
             cached: self.store.cached,
             parked: Duration::from_secs(self.store.parked_hours.saturating_mul(3600)),
             journal: Duration::from_secs(self.store.journal_days.saturating_mul(day)),
+            absent: self.pace.absent(),
+            failed: self.pace.failed(),
             ..Settings::default()
         }
     }
@@ -267,10 +304,13 @@ fn overlay(tree: &mut toml::Table, path: &str, value: &str) -> anyhow::Result<()
 
 /// What anonymous callers may do where nothing is configured: everything on loopback, else nothing.
 pub(crate) fn default_anonymous(address: &str) -> Vec<Grant> {
+    if is_loopback(address) { vec![Grant::everywhere(Rights::PUSH | Rights::DELETE)] } else { Vec::new() }
+}
+
+fn is_loopback(address: &str) -> bool {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.trim_matches(['[', ']']);
-    let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    if loopback { vec![Grant::everywhere(Rights::PUSH | Rights::DELETE)] } else { Vec::new() }
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]

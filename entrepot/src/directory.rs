@@ -29,7 +29,7 @@ pub(crate) struct Directory {
 
 /// What the blobs of all protocols mean.
 fn kinds() -> Vec<Box<dyn Kind>> {
-    reapi::kinds().into_iter().chain(image::kinds()).collect()
+    [reapi::kinds(), image::kinds(), ostree::kinds()].into_iter().flatten().collect()
 }
 
 /// The secret that passes are signed with: made once, so that they count across restarts.

@@ -61,6 +61,8 @@ pub(crate) enum Spoken {
     Reapi,
     /// A registry of images: docker, podman, containerd.
     Oci,
+    /// OSTree repositories: BuildStream 1, `ostree`.
+    Ostree,
 }
 
 /// What the protocols of all listeners share.
@@ -68,6 +70,7 @@ pub(crate) enum Spoken {
 pub(crate) struct Wiring {
     pub(crate) instances: BTreeMap<String, String>,
     pub(crate) registry: oci::Settings,
+    pub(crate) repositories: Vec<ostree::Repository>,
 }
 
 /// The PEM texts of a plan: read by the process that may read the files.
@@ -182,6 +185,9 @@ impl Plan {
         // An index of artifacts has no bytes to make images of.
         if self.speaks(Spoken::Oci) && !self.index_only {
             protocols.push(Arc::new(oci::Oci::new(registry)));
+        }
+        if self.speaks(Spoken::Ostree) && !self.index_only {
+            protocols.push(Arc::new(ostree::Ostree::new(wiring.repositories.clone())));
         }
         Ok(Listener {
             name: self.name().into(),

@@ -4,10 +4,11 @@
 //! foreground; when the owner ends, one guest becomes the owner and serves on.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use kernel::{Hub, Settings};
 use serde::{Deserialize, Serialize};
 use server::control::{Admission, Door, Guest, Owner, Stay};
 use server::notify::{self, News};
+use server::ssh::HostKeys;
 use server::{Lock, Server, Tls};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Interval;
@@ -23,8 +25,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Command};
 use crate::config::Config;
+use crate::destination::Destinations;
 use crate::directory::Directory;
 use crate::listen::{Plan, Texts, Wiring};
+use crate::receive::{Asked, Receiving};
+use crate::repository;
+use crate::ssh;
 use crate::upstreams;
 
 /// How often a guest looks whether its TLS files changed.
@@ -41,17 +47,21 @@ pub(crate) enum Message {
         quota: Option<u64>,
         instances: BTreeMap<String, String>,
     },
+    /// "Serve this socket by SSH", which comes along.
+    ListenSsh { plan: Box<ssh::Plan>, destinations: Destinations, host_keys: Vec<String> },
     /// "My TLS files changed."
     Replace(Texts),
     /// "Do this, and write what you have to say there": standard output comes along.
     Run(Command),
+    /// "Somebody pushes": standard input, output and error come along. Answered when it begins, and then with the
+    /// exit status.
+    Receive { asked: Asked, who: String },
 }
 
 /// A listener of ours.
-struct Bound {
-    plan: Plan,
-    socket: TcpListener,
-    tls: Option<Arc<Tls>>,
+enum Bound {
+    Http { plan: Plan, socket: TcpListener, tls: Option<Arc<Tls>> },
+    Ssh { plan: ssh::Plan, socket: TcpListener },
 }
 
 /// What to serve.
@@ -68,7 +78,10 @@ pub(crate) async fn serve(serving: Serving) -> anyhow::Result<()> {
     let mut bound = Vec::new();
     for plan in &serving.config.listen {
         let tls = plan.tls()?.map(Arc::new);
-        bound.push(Bound { plan: plan.clone(), socket: server::bind(plan.address())?, tls });
+        bound.push(Bound::Http { plan: plan.clone(), socket: server::bind(plan.address())?, tls });
+    }
+    for plan in &serving.config.ssh {
+        bound.push(Bound::Ssh { plan: plan.clone(), socket: server::bind(plan.address())? });
     }
     let data = &serving.config.data;
     std::fs::create_dir_all(data).with_context(|| format!("cannot make the data directory {}", data.display()))?;
@@ -121,13 +134,8 @@ async fn stay(serving: &Serving, bound: &[Bound], alive: &mut Interval) -> anyho
     let data = &serving.config.data;
     let mut stays = Vec::new();
     for one in bound {
-        let message = Message::Listen {
-            plan: Box::new(one.plan.clone().absolute()?),
-            texts: one.plan.texts()?,
-            quota: serving.quota,
-            instances: serving.config.instances.clone(),
-        };
-        match Stay::begin(data, &message, &[one.socket.as_fd()]).await {
+        let (message, socket) = introduce(serving, one)?;
+        match Stay::begin(data, &message, &[socket.as_fd()]).await {
             Ok(stay) => stays.push((one, stay)),
             // It begins or ends just now.
             Err(error) if error.is_absent() => return Ok(()),
@@ -146,15 +154,40 @@ async fn stay(serving: &Serving, bound: &[Bound], alive: &mut Interval) -> anyho
     }
 }
 
+/// What to say to the owner about a listener.
+fn introduce<'a>(serving: &Serving, one: &'a Bound) -> anyhow::Result<(Message, &'a TcpListener)> {
+    let config = &serving.config;
+    Ok(match one {
+        Bound::Http { plan, socket, .. } => {
+            let message = Message::Listen {
+                plan: Box::new(plan.clone().absolute()?),
+                texts: plan.texts()?,
+                quota: serving.quota,
+                instances: config.instances.clone(),
+            };
+            (message, socket)
+        }
+        Bound::Ssh { plan, socket } => {
+            let message = Message::ListenSsh {
+                plan: Box::new(plan.clone().absolute(&config.data)?),
+                destinations: config.destinations(),
+                host_keys: plan.host_keys(&config.data)?.texts()?,
+            };
+            (message, socket)
+        }
+    })
+}
+
 /// Tells the owner of new TLS material, until the owner ends.
 async fn watch_one(one: &Bound, mut stay: Stay) -> anyhow::Result<()> {
     loop {
         if tokio::time::timeout(WATCH, stay.end()).await.is_ok() {
             return Ok(());
         }
-        if let Some(tls) = one.tls.clone()
+        if let Bound::Http { plan, tls: Some(tls), .. } = one
+            && let tls = Arc::clone(tls)
             && tokio::task::spawn_blocking(move || tls.refresh()).await?
-            && let Some(texts) = one.plan.texts()?
+            && let Some(texts) = plan.texts()?
             && let Err(error) = stay.tell(&Message::Replace(texts)).await
         {
             if error.is_absent() {
@@ -204,7 +237,11 @@ async fn own(
     let directory = Directory::open(&config.data, lock, settings).await?;
     let hub = directory.hub.clone();
     let default = hub.limit("main").unwrap_or(u64::MAX);
-    let wiring = Arc::new(Wiring { instances: config.instances.clone(), registry: config.registry.settings()? });
+    let wiring = Arc::new(Wiring {
+        instances: config.instances.clone(),
+        registry: config.registry.settings()?,
+        repositories: repository::repositories(&config.repositories()),
+    });
     let quotas = Arc::new(Quotas { hub: hub.clone(), default, asked: Mutex::default() });
     quotas.set(0, quota);
     let server = Server::new(Arc::new(hub.clone()), config.limits(), |registry| {
@@ -212,15 +249,25 @@ async fn own(
         upstreams::register(&upstreams, registry);
     });
     let door = Door::open(&config.data, Admission { group: config.guests })?;
-    for Bound { plan, socket, tls } in bound {
-        let listener = plan.open(&hub, &server, &wiring, socket, tls)?;
-        let serving = server.serve(listener, &CancellationToken::new());
-        hub.spawn("listener", async move {
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "a listener failed");
+    let never = CancellationToken::new();
+    let watched = |serving: Listening| async move {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "a listener failed");
+        }
+    };
+    for one in bound {
+        let serving: Listening = match one {
+            Bound::Http { plan, socket, tls } => {
+                Box::pin(server.serve(plan.open(&hub, &server, &wiring, socket, tls)?, &never))
             }
-        });
+            Bound::Ssh { plan, socket } => {
+                let keys = plan.host_keys(&config.data)?;
+                Box::pin(server.serve_ssh(plan.open(&hub, &config.data, config.destinations(), socket, keys)?, &never))
+            }
+        };
+        hub.spawn("listener", watched(serving));
     }
+    let receiving = Receiving { hub: hub.clone(), destinations: config.destinations() };
     hub.tidy();
     notify::tell(News::Ready("serving"));
     tracing::warn!("{started}");
@@ -231,12 +278,15 @@ async fn own(
             _ = alive.tick() => notify::tell(News::Alive),
             guest = door.next::<Message>() => {
                 guests += 1;
-                let (hub, server, quotas) = (hub.clone(), server.clone(), Arc::clone(&quotas));
-                let wiring = Arc::clone(&wiring);
                 let guest = guest.context("the door for guests failed")?;
-                hub.clone().spawn("guest", async move {
-                    entertain((&hub, &server, &wiring), &quotas, guests, guest).await;
-                });
+                let house = House {
+                    receiving: receiving.clone(),
+                    server: server.clone(),
+                    wiring: Arc::clone(&wiring),
+                    quotas: Arc::clone(&quotas),
+                    data: config.data.clone(),
+                };
+                hub.spawn("guest", async move { house.entertain(guests, guest).await });
             }
         }
     }
@@ -248,51 +298,99 @@ async fn own(
     Ok(())
 }
 
-/// Serves a guest until it leaves.
-async fn entertain(
-    (hub, server, wiring): (&Hub, &Server, &Wiring),
-    quotas: &Quotas,
-    number: u64,
-    guest: Guest<Message>,
-) {
-    let Guest { message, mut descriptors, mut line } = guest;
-    let done = match (message, descriptors.pop()) {
-        (Message::Run(command), Some(output)) => {
-            let done = admin::answer(hub, command, output).await;
-            line.answer(done.as_ref().copied().map_err(String::as_str)).await
-        }
-        (Message::Listen { plan, texts, quota, instances }, Some(socket)) => {
-            quotas.set(number, quota);
-            let wiring = Wiring { instances, ..wiring.clone() };
-            let served = host((hub, server, &wiring), &plan, texts, TcpListener::from(socket), &mut line).await;
-            quotas.set(number, None);
-            match served {
-                Ok(()) => Ok(()),
-                Err(error) => line.answer(Err(&format!("{error:#}"))).await,
+/// A listener that is being served.
+type Listening = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
+
+/// What the owner shares with its guests.
+struct House {
+    receiving: Receiving,
+    server: Server,
+    wiring: Arc<Wiring>,
+    quotas: Arc<Quotas>,
+    data: PathBuf,
+}
+
+impl House {
+    /// Serves a guest until it leaves.
+    async fn entertain(&self, number: u64, guest: Guest<Message>) {
+        let Guest { message, mut descriptors, mut line } = guest;
+        let hub = &self.receiving.hub;
+        let done = match (message, descriptors.pop()) {
+            (Message::Run(command), Some(output)) => {
+                let done = admin::answer(hub, command, output).await;
+                line.answer(done.as_ref().copied().map_err(String::as_str)).await
             }
+            (Message::Listen { plan, texts, quota, instances }, Some(socket)) => {
+                self.quotas.set(number, quota);
+                let wiring = Wiring { instances, ..(*self.wiring).clone() };
+                let served = self.host(&plan, texts, &wiring, TcpListener::from(socket), &mut line).await;
+                self.quotas.set(number, None);
+                match served {
+                    Ok(()) => Ok(()),
+                    Err(error) => line.answer(Err(&format!("{error:#}"))).await,
+                }
+            }
+            (Message::ListenSsh { plan, destinations, host_keys }, Some(socket)) => {
+                match self.host_ssh(&plan, destinations, &host_keys, TcpListener::from(socket), &mut line).await {
+                    Ok(()) => Ok(()),
+                    Err(error) => line.answer(Err(&format!("{error:#}"))).await,
+                }
+            }
+            (Message::Receive { asked, who }, Some(errors)) => {
+                descriptors.push(errors);
+                self.receiving.for_guest(asked, &who, descriptors, &mut line).await
+            }
+            _ => line.answer(Err("the first message has to bring a socket or an output along")).await,
+        };
+        if let Err(error) = done {
+            tracing::debug!(%error, "a guest left");
         }
-        _ => line.answer(Err("the first message has to bring a socket or an output along")).await,
-    };
-    if let Err(error) = done {
-        tracing::debug!(%error, "a guest left");
+    }
+
+    /// Serves a guest's socket until it leaves or we end.
+    async fn host(
+        &self,
+        plan: &Plan,
+        texts: Option<Texts>,
+        wiring: &Wiring,
+        socket: TcpListener,
+        line: &mut Owner,
+    ) -> anyhow::Result<()> {
+        let tls = texts.map(|texts| Tls::open(texts.material())).transpose()?.map(Arc::new);
+        let listener = plan.open(&self.receiving.hub, &self.server, wiring, socket, tls.clone())?;
+        let left = CancellationToken::new();
+        let serving = Box::pin(self.server.serve(listener, &left));
+        keep(plan.name(), serving, left, tls, line).await
+    }
+
+    /// The same by SSH.
+    async fn host_ssh(
+        &self,
+        plan: &ssh::Plan,
+        destinations: Destinations,
+        host_keys: &[String],
+        socket: TcpListener,
+        line: &mut Owner,
+    ) -> anyhow::Result<()> {
+        let keys = HostKeys::from_texts(host_keys)?;
+        let listener = plan.open(&self.receiving.hub, &self.data, destinations, socket, keys)?;
+        let left = CancellationToken::new();
+        let serving = Box::pin(self.server.serve_ssh(listener, &left));
+        keep(&plan.name(), serving, left, None, line).await
     }
 }
 
-/// Serves a guest's socket until it leaves or we end.
-async fn host(
-    (hub, server, wiring): (&Hub, &Server, &Wiring),
-    plan: &Plan,
-    texts: Option<Texts>,
-    socket: TcpListener,
+/// Keeps a guest's listener going until it leaves or we end.
+async fn keep(
+    name: &str,
+    mut serving: Listening,
+    left: CancellationToken,
+    tls: Option<Arc<Tls>>,
     line: &mut Owner,
 ) -> anyhow::Result<()> {
-    let tls = texts.map(|texts| Tls::open(texts.material())).transpose()?.map(Arc::new);
-    let listener = plan.open(hub, server, wiring, socket, tls.clone())?;
-    let left = CancellationToken::new();
     let _stop = left.clone().drop_guard();
-    let mut serving = Box::pin(server.serve(listener, &left));
     line.answer(Ok(())).await?;
-    tracing::info!(listener = plan.name(), "serving a guest");
+    tracing::info!(listener = name, "serving a guest");
     loop {
         tokio::select! {
             served = &mut serving => return served.context("the guest's listener failed"),
@@ -307,7 +405,7 @@ async fn host(
             },
         }
     }
-    tracing::info!(listener = plan.name(), "a guest left: its listener is closed, running requests may finish");
+    tracing::info!(listener = name, "a guest left: its listener is closed, running requests may finish");
     left.cancel();
     serving.await.context("the guest's listener failed")
 }
@@ -321,11 +419,10 @@ pub(crate) async fn once(config: &Config, command: Command) -> anyhow::Result<()
     loop {
         if let Some(lock) = Lock::try_take(&data)? {
             let directory = Directory::open(&data, lock, config.settings()).await?;
-            let said = admin::execute(&directory.hub, command).await;
+            let output = rustix::stdio::stdout().try_clone_to_owned()?;
+            let done = admin::perform(&directory.hub, command, output.into()).await;
             directory.close().await;
-            // A reader that has enough is no error.
-            drop(std::io::stdout().write_all(said?.as_bytes()));
-            return Ok(());
+            return done;
         }
         let output: BorrowedFd<'_> = rustix::stdio::stdout();
         match Stay::begin(&data, &Message::Run(command.clone()), &[output]).await {

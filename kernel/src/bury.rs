@@ -52,10 +52,23 @@ impl Hub {
         self.to_the_end("lose a blob", async move { hub.lose_marked(digest, at).await }).await
     }
 
+    /// What an upstream has too is promised again instead of lost.
+    async fn forgo(&self, digest: Digest) -> Result<()> {
+        let spaces: Vec<_> = self.spaces().collect();
+        let changes = spaces.iter().map(|space| Change::Demote { space: space.id, digest }).collect();
+        for (space, outcome) in spaces.into_iter().zip(self.catalog().apply(changes).await?) {
+            space.settle(0, &outcome);
+        }
+        Ok(())
+    }
+
     async fn lose_marked(&self, digest: Digest, at: Option<Location>) -> Result<()> {
         tracing::error!(%digest, "the bytes of a blob are damaged or gone: it is absent until it is brought again");
         let marks: Vec<_> = self.spaces().map(|space| space.presence.mark(vec![digest])).collect();
         let outcome = self.catalog().apply(vec![Change::Lose { digest, at, now: Time::now() }]).await?.pop();
+        if outcome == Some(Outcome::Done) {
+            self.forgo(digest).await?;
+        }
         drop(marks);
         if outcome == Some(Outcome::Done) {
             self.metrics().lost.inc();

@@ -31,7 +31,7 @@ const WIDTH: usize = 100_000;
 /// A reap that comes in between makes the walk start over.
 const TRIES: usize = 4;
 
-type Node = (Blob, KindId);
+pub(crate) type Node = (Blob, KindId);
 
 /// Keeps the reaper away from what a bind relies on.
 struct Pins<'a> {
@@ -191,6 +191,7 @@ impl Namespace {
             };
             read.push((node, self.children(node, bytes)?));
         }
+        self.size_children(&mut read).await?;
         Ok(read)
     }
 

@@ -19,6 +19,10 @@ use crate::space::Space;
 const KEPT: usize = 16_384;
 /// Rows of one read, which holds up a checkpoint while it lasts.
 const PAGE: usize = 2_000;
+/// How much longer than what it needs the name of a copy stays. It takes hardly any room and is always used a moment
+/// before its layers are: without this it would go first, and take along what an upstream that is away does not tell
+/// again. A week, because what nobody has asked for in a week more than the oldest layer is wanted by nobody.
+const LINGER: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Leases of one change.
 const BATCH: usize = 256;
 
@@ -181,7 +185,12 @@ impl Hub {
             after = Some(last.as_str().to_owned());
             let firm = self.firm(space, &page).await?;
             for ((name, row), _) in page.into_iter().zip(firm).filter(|(_, firm)| !firm) {
-                oldest.add(row.used, Victim::Name(name));
+                let used = match self.upstream(&name) {
+                    // Last of all that may go now, at the latest.
+                    Some(_) => row.used.plus(LINGER).min(began.minus(space.grace)).max(row.used),
+                    None => row.used,
+                };
+                oldest.add(used, Victim::Name(name));
             }
         }
         let Oldest(heap, cut) = oldest;
@@ -306,10 +315,15 @@ impl Hub {
     }
 
     async fn evict_name(&self, space: &Arc<Space>, candidates: &mut Candidates, used: Time, name: Name) -> Result<()> {
-        let later = space.names().get(&name).copied().filter(|later| *later > used);
-        if let Some(later) = later {
-            candidates.push(later, Victim::Name(name));
-            return Ok(());
+        let later = space.names().get(&name).copied();
+        match (later, self.upstream(&name)) {
+            // The next pass finds it with its new time.
+            (Some(_), Some(_)) => return Ok(()),
+            (Some(later), None) if later > used => {
+                candidates.push(later, Victim::Name(name));
+                return Ok(());
+            }
+            _ => {}
         }
         let by = "evicted: least recently used".to_owned();
         let change =

@@ -1,6 +1,7 @@
 //! What is promised is fetched when somebody reads it: once however many ask, and each gets the bytes as they arrive.
 //!
 //! The last byte is held back until the whole was found right, so that nobody's stream ends cleanly with wrong bytes.
+//! Where there is no room for it, what the upstream sends goes straight to whoever asked (`relay.rs`).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,17 +12,25 @@ use model::{Blob, Body, Digest, Error, Meaning, Name, Result, Span};
 use crate::follow::Progress;
 use crate::hub::Hub;
 use crate::namespace::Namespace;
+use crate::relay;
 use crate::rights::Granted;
 use crate::space::Space;
 use crate::upload::Claim;
 
 /// Fetches under way, by what they fetch.
 #[derive(Default)]
-pub(crate) struct Fetches(Mutex<HashMap<Digest, Arc<Progress>>>);
+pub(crate) struct Fetches(Mutex<HashMap<Digest, Arc<Fetching>>>);
+
+/// A fetch under way.
+struct Fetching {
+    progress: Arc<Progress>,
+    /// What the upstream sends and there is no room for; the first who asks takes it.
+    homeless: Mutex<Option<Body>>,
+}
 
 impl Fetches {
     /// Protects the map; never held across an await.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Arc<Progress>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Arc<Fetching>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -29,45 +38,66 @@ impl Fetches {
 impl Hub {
     /// The bytes of a promised blob as they arrive. Returns once there are some, or it is known why there are none.
     pub(crate) async fn bring(&self, space: &Arc<Space>, blob: Blob, span: Span, from: Vec<Name>) -> Result<Body> {
-        let progress = {
+        let fetching = {
             let mut fetches = space.fetches.lock();
             match fetches.get(&blob.digest) {
-                Some(progress) => Arc::clone(progress),
+                Some(fetching) => Arc::clone(fetching),
                 None => {
-                    let progress = Progress::new(0);
-                    fetches.insert(blob.digest, Arc::clone(&progress));
-                    let (hub, space, watched) = (self.clone(), Arc::clone(space), Arc::clone(&progress));
-                    self.spawn("fetch a blob", async move { hub.fetch(&space, blob, from, watched).await });
-                    progress
+                    let fetching = Arc::new(Fetching { progress: Progress::new(0), homeless: Mutex::default() });
+                    fetches.insert(blob.digest, Arc::clone(&fetching));
+                    let (hub, space, watched) = (self.clone(), Arc::clone(space), Arc::clone(&fetching));
+                    let from = from.clone();
+                    self.spawn("fetch a blob", async move { hub.fetch(&space, blob, &from, &watched).await });
+                    fetching
                 }
             }
         };
-        progress.body(span).await
+        match fetching.progress.body(span).await {
+            Err(error) if has_no_room(&error) => {
+                let sent = fetching.homeless.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let sent = match sent {
+                    Some(body) => body,
+                    None => self.ask_for(blob, &from).await?.0,
+                };
+                relay::body(self.clone(), sent, blob, span)
+            }
+            begun => begun,
+        }
     }
 
-    async fn fetch(&self, space: &Arc<Space>, blob: Blob, from: Vec<Name>, progress: Arc<Progress>) {
-        let done = self.fetch_from(space, blob, from, &progress).await;
-        if let Err(error) = &done {
-            tracing::warn!(digest = %blob.digest, %error, "a promised blob did not come");
+    async fn fetch(&self, space: &Arc<Space>, blob: Blob, from: &[Name], fetching: &Fetching) {
+        let progress = &fetching.progress;
+        let done = tokio::select! {
+            done = self.fetch_from(space, blob, from, fetching) => done,
+            () = self.closing().cancelled() => Err(Error::busy("the hub is shutting down: try again")),
+        };
+        match &done {
+            Ok(()) => self.metrics().fetched(Ok(blob.size)),
+            Err(error) if has_no_room(error) => {
+                tracing::warn!(digest = %blob.digest, %error, "no room for what an upstream sends: it is passed on");
+            }
+            Err(error) => {
+                tracing::warn!(digest = %blob.digest, %error, "a promised blob did not come");
+                self.metrics().fetched(Err(error));
+            }
         }
-        self.metrics().fetched(done.as_ref().map(|()| blob.size));
         // After its lease is held: whoever finds neither asks the catalog again.
         space.fetches.lock().remove(&blob.digest);
         progress.finish(done);
     }
 
-    async fn fetch_from(
-        &self,
-        space: &Arc<Space>,
-        blob: Blob,
-        from: Vec<Name>,
-        progress: &Arc<Progress>,
-    ) -> Result<()> {
+    async fn fetch_from(&self, space: &Arc<Space>, blob: Blob, from: &[Name], fetching: &Fetching) -> Result<()> {
+        let (body, source) = self.ask_for(blob, from).await?;
+        self.store_fetched(space, blob, (body, source), fetching).await
+    }
+
+    /// The bytes from the first upstream that has them, and the name that it has them by.
+    async fn ask_for(&self, blob: Blob, from: &[Name]) -> Result<(Body, Name)> {
         let mut failure = Error::absent(format!("no upstream has blob {} any more", blob.digest));
         for name in from {
-            let Some(upstream) = self.upstream(&name) else { continue };
-            match upstream.fetch(&name, blob).await {
-                Ok(Some(body)) => return self.store_fetched(space, blob, (body, name), progress).await,
+            let Some(upstream) = self.upstream(name) else { continue };
+            match upstream.fetch(name, blob).await {
+                Ok(Some(body)) => return Ok((body, name.clone())),
                 Ok(None) => {}
                 Err(error) => failure = error,
             }
@@ -80,11 +110,18 @@ impl Hub {
         space: &Arc<Space>,
         blob: Blob,
         (body, source): (Body, Name),
-        progress: &Arc<Progress>,
+        fetching: &Fetching,
     ) -> Result<()> {
         let own = Namespace::new(self.clone(), Arc::clone(space), Granted::own());
         let claim = Claim { size: Some(blob.size), digest: Some(blob.digest), live: true, ..Claim::default() };
-        let mut upload = own.begin(claim, Arc::clone(progress), Some(source.to_string())).await?;
+        let begun = own.begin(claim, Arc::clone(&fetching.progress), Some(source.to_string())).await;
+        let mut upload = match begun {
+            Err(error) if has_no_room(&error) => {
+                *fetching.homeless.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+                return Err(error);
+            }
+            begun => begun?,
+        };
         let wrong = |error: Error| match error.meaning() {
             Meaning::Mismatch => Error::upstream(format!("the upstream sent other bytes: {}", error.text())),
             _ => error,
@@ -100,4 +137,9 @@ impl Hub {
         upload.commit().await.map_err(wrong)?;
         Ok(())
     }
+}
+
+/// True where it is our own room that lacks, and not the upstream's bytes.
+fn has_no_room(error: &Error) -> bool {
+    *error.meaning() == Meaning::Full
 }

@@ -37,6 +37,10 @@ pub struct Settings {
     /// Signs passes. Whoever has it can make them; a hub that is given the same one after a restart honours those that
     /// it made before.
     pub secret: [u8; 32],
+    /// How long "it is not there" of an upstream is believed.
+    pub absent: Duration,
+    /// How long an upstream that failed is left alone with the same question.
+    pub failed: Duration,
     /// Where names and blobs come from that are not here; the first that knows a name is asked.
     pub upstreams: Vec<Arc<dyn Upstream>>,
 }
@@ -44,7 +48,8 @@ pub struct Settings {
 impl fmt::Debug for Settings {
     /// Without the secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { namespaces, grace, disk_reserve, cached, parked, journal, secret: _, upstreams } = self;
+        let Self { namespaces, grace, disk_reserve, cached, parked, journal, secret: _, absent, failed, upstreams } =
+            self;
         f.debug_struct("Settings")
             .field("namespaces", namespaces)
             .field("grace", grace)
@@ -52,6 +57,8 @@ impl fmt::Debug for Settings {
             .field("cached", cached)
             .field("parked", parked)
             .field("journal", journal)
+            .field("absent", absent)
+            .field("failed", failed)
             .field("upstreams", upstreams)
             .finish_non_exhaustive()
     }
@@ -67,6 +74,9 @@ impl Default for Settings {
             parked: Duration::from_secs(24 * 3600),
             journal: Duration::from_secs(90 * 24 * 3600),
             secret: rand::random(),
+            // Somebody who has just pushed it there tries again sooner than in a minute.
+            absent: Duration::from_secs(30),
+            failed: Duration::from_secs(15),
             upstreams: Vec::new(),
         }
     }

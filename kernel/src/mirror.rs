@@ -8,19 +8,16 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use model::{
-    Change, Error, Found, Link, Meaning, Name, NameRow, Need, Pointer, Resolved, Result, Time, Upstream, When,
+    Change, Error, Found, Link, Meaning, Name, NameRow, Need, Pointer, Resolved, Result, Retention, Time, Upstream,
+    When,
 };
 
-use crate::hub::Hub;
+use crate::hub::{Hub, Settings};
 use crate::namespace::Namespace;
 use crate::rights::Granted;
 
 /// How long somebody waits for news of a name that is here in an older form.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long "it is not there" is believed.
-const ABSENT: Duration = Duration::from_secs(30);
-/// How long an upstream that failed is left alone with the same question.
-const FAILED: Duration = Duration::from_secs(15);
 /// What an upstream may ask for with `Busy` at most.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
 /// Names whose answers are remembered; beyond, the older half is asked again.
@@ -54,21 +51,30 @@ impl Mirror {
 
     /// The answer that still counts.
     fn answer(&self, name: &Name) -> Option<Result<()>> {
-        let known = self.lock();
+        let (known, now) = (self.lock(), Instant::now());
         let answer = known.answers.get(name)?;
-        let counts = answer.until.is_none_or(|until| Instant::now() < until);
-        counts.then(|| answer.error.clone().map_or(Ok(()), Err))
+        if answer.until.is_some_and(|until| until <= now) {
+            return None;
+        }
+        Some(match (&answer.error, answer.until) {
+            (None, _) => Ok(()),
+            // What is left of the time that it wants.
+            (Some(error), Some(until)) if matches!(error.meaning(), Meaning::Busy(_)) => {
+                Err(Error::new(Meaning::Busy(until - now), error.text().to_owned()))
+            }
+            (Some(error), _) => Err(error.clone()),
+        })
     }
 
-    fn remember(&self, name: &Name, lasts: Option<Duration>, done: &Result<()>) {
+    fn remember(&self, name: &Name, lasts: Option<Duration>, done: &Result<()>, settings: &Settings) {
         let at = Instant::now();
         let until = match done {
             Ok(()) => lasts.map(|lasts| at + lasts),
             Err(error) => Some(
                 at + match error.meaning() {
-                    Meaning::Absent | Meaning::Denied => ABSENT,
+                    Meaning::Absent | Meaning::Denied => settings.absent,
                     Meaning::Busy(after) => (*after).clamp(Duration::from_secs(1), LONGEST),
-                    _ => FAILED,
+                    _ => settings.failed,
                 },
             ),
         };
@@ -96,13 +102,17 @@ impl Namespace {
         let row = self.bound(name).await?;
         let lasts = upstream.lasts(name);
         match (&row, self.space.mirror.answer(name)) {
+            // It may have moved since to where we may not look.
+            (Some(_), Some(Err(error))) if lasts.is_some() && is_refusal(&error) => return Err(error),
             (Some(row), Some(_)) => return Ok(row.clone()),
             (Some(row), None) if lasts.is_none() => return Ok(row.clone()),
             (None, Some(Err(error))) => return Err(error),
             // What was resolved has been evicted since, or nobody asked yet.
             _ => {}
         }
-        let asking = self.ask(name, upstream, row.as_ref().map(|row| row.pointer.clone()));
+        // What moves and holds nothing had no room when it came: it is tried anew.
+        let kept = |row: &&NameRow| lasts.is_none() || row.pointer.keep != Retention::Weak;
+        let asking = self.ask(name, upstream, row.as_ref().filter(kept).map(|row| row.pointer.clone()));
         let Some(row) = row else {
             asking.await?;
             return self
@@ -112,7 +122,7 @@ impl Namespace {
         };
         match tokio::time::timeout(PATIENCE, asking).await {
             Ok(Ok(())) => Ok(self.bound(name).await?.unwrap_or(row)),
-            Ok(Err(error)) if error.is_absent() => Err(error),
+            Ok(Err(error)) if error.is_absent() || is_refusal(&error) => Err(error),
             failed => {
                 let error = failed.ok().and_then(Result::err);
                 tracing::warn!(%name, error = error.map(tracing::field::display), "the upstream does not answer: serving what is here");
@@ -131,8 +141,11 @@ impl Namespace {
         let (own, name, upstream) = (self.own(), name.clone(), Arc::clone(upstream));
         let asked = name.clone();
         let work = async move {
-            let done = own.resolve(&asked, &*upstream, known).await;
-            own.space.mirror.remember(&asked, upstream.lasts(&asked), &done);
+            let done = tokio::select! {
+                done = own.resolve(&asked, &*upstream, known) => done,
+                () = own.hub.closing().cancelled() => Err(Error::busy("the hub is shutting down: try again")),
+            };
+            own.space.mirror.remember(&asked, upstream.lasts(&asked), &done, own.hub.settings());
             done
         };
         let hub = self.hub.clone();
@@ -170,16 +183,24 @@ impl Namespace {
         let Resolved { pointer, bytes, beside } = resolved;
         let mut promised: Vec<Link> =
             beside.iter().map(|(_, pointer)| Link::must(pointer.blob, pointer.kind)).collect();
-        let stored = bytes.is_some();
-        match bytes {
-            Some(bytes) => {
-                if let Some(kind) = self.hub.kind(pointer.kind) {
-                    promised.extend(kind.links(&bytes).map_err(strange)?);
-                }
-                let mut done = self.put(vec![(pointer.blob, bytes)]).await?;
-                done.pop().unwrap_or(Ok(())).map_err(strange)?;
+        let mut stored = false;
+        if let Some(bytes) = bytes {
+            if let Some(kind) = self.hub.kind(pointer.kind) {
+                promised.extend(kind.links(&bytes).map_err(strange)?);
             }
-            None => promised.push(Link::must(pointer.blob, pointer.kind)),
+            let mut done = self.put(vec![(pointer.blob, bytes)]).await?;
+            match done.pop().unwrap_or(Ok(())) {
+                Err(error) if *error.meaning() == Meaning::Full => {}
+                done => {
+                    done.map_err(strange)?;
+                    stored = true;
+                }
+            }
+        }
+        // Bytes that came along and find no room are fetched again by whoever reads them.
+        let homeless = !stored && self.hub.kind(pointer.kind).is_some();
+        if !stored {
+            promised.push(Link::must(pointer.blob, pointer.kind));
         }
         promised.extend(pointer.also.iter().copied());
         // What we have just stored is ours; a promise is for what may have to be fetched.
@@ -192,8 +213,21 @@ impl Namespace {
         self.hub.catalog().apply(promised.into_iter().map(promise).collect()).await?;
         let mut list = vec![(name.clone(), pointer, When::Always)];
         list.extend(beside.into_iter().map(|(name, pointer)| (name, pointer, When::Always)));
-        self.bind_closure(list).await
+        if homeless {
+            // Nothing can be held by what is not here.
+            list.iter_mut().for_each(|(_, pointer, _)| pointer.keep = Retention::Weak);
+            return self.clone().foreign().bind_closure(list).await;
+        }
+        self.bind_closure(list).await.map_err(|error| match error.meaning() {
+            Meaning::Incomplete(_) => Error::busy(format!("{name} was evicted as it came: try again")),
+            _ => error,
+        })
     }
+}
+
+/// Whoever may not have it there any more has it not from here.
+fn is_refusal(error: &Error) -> bool {
+    *error.meaning() == Meaning::Denied
 }
 
 /// What an upstream sent is the upstream's fault.

@@ -59,7 +59,7 @@ impl Namespace {
             return Ok(true);
         }
         let row = self.hub.catalog().leases(self.space.id, vec![digest], false).await?.pop().flatten();
-        Ok(row.is_some_and(|row| !row.held && row.source.is_some()))
+        Ok(row.is_some_and(|row| row.source.is_some()))
     }
 
     /// What these names point at, in order; only what is bound here. Counts as a use of the names.
@@ -146,6 +146,31 @@ impl Namespace {
             }
         })
         .await
+    }
+
+    /// Names that begin with `prefix` at the upstream that has such names, in byte order, after `after`; `None` where
+    /// no upstream has them. Nothing of the answer is kept.
+    ///
+    /// # Errors
+    /// When the caller may read no names here; the upstream's.
+    pub async fn list_upstream(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Option<Vec<Name>>> {
+        self.granted.assert(Rights::READ)?;
+        self.measured("list_upstream", async {
+            for upstream in &self.hub.settings().upstreams {
+                if let Some(mut names) = upstream.list(prefix, after, limit).await? {
+                    names.retain(|name| self.granted.on(Rights::READ, name.as_str()));
+                    return Ok(Some(names));
+                }
+            }
+            Ok(None)
+        })
+        .await
+    }
+
+    /// True for a name that an upstream knows, so that nobody binds it here.
+    #[must_use]
+    pub fn is_upstream(&self, name: &Name) -> bool {
+        self.hub.upstream(name).is_some()
     }
 
     /// Removes a name.

@@ -153,6 +153,7 @@ impl Namespace {
             let digests: Vec<_> = blobs.iter().map(|(blob, _)| blob.digest).collect();
             let here = self.look(&digests).await?;
             let mut results: Vec<Result<()>> = Vec::with_capacity(blobs.len());
+            self.keep_brought(&blobs, &here).await?;
             let mut fresh = Vec::new();
             for ((blob, bytes), here) in blobs.into_iter().zip(here) {
                 let checked = check(blob, &bytes);
@@ -178,6 +179,23 @@ impl Namespace {
             Ok(results)
         })
         .await
+    }
+
+    /// What somebody brings is theirs, also where an upstream had brought it before.
+    async fn keep_brought(&self, blobs: &[(Blob, Bytes)], here: &[Option<u64>]) -> Result<()> {
+        if self.hub.settings().upstreams.is_empty() {
+            return Ok(());
+        }
+        let known = blobs.iter().zip(here).filter(|(_, here)| here.is_some()).map(|((blob, _), _)| blob.digest);
+        let rows = self.hub.catalog().leases(self.space.id, known.collect(), false).await?;
+        for row in rows.into_iter().flatten().filter(|row| row.held && row.here && row.source.is_some()) {
+            match self.hold(row.blob, true).await {
+                // It went in between, and its uploader finds it missing.
+                Err(error) if matches!(error.meaning(), model::Meaning::Incomplete(_)) => {}
+                done => done?,
+            }
+        }
+        Ok(())
     }
 
     /// Writes leases for small blobs whose bytes were checked and whose room is reserved.
@@ -275,7 +293,7 @@ impl Namespace {
                 return Err(Error::incomplete(missing));
             }
             for (digest, size) in digests.iter().zip(sizes) {
-                self.hold(Blob { digest: *digest, size: size.unwrap_or(0) }).await?;
+                self.hold(Blob { digest: *digest, size: size.unwrap_or(0) }, false).await?;
             }
             Ok(())
         })
@@ -294,7 +312,7 @@ impl Namespace {
             match row {
                 _ if blob == Blob::EMPTY => Ok(()),
                 Some(row) if row.held && row.here && row.blob == blob => match row.source {
-                    Some(_) => self.hold(blob).await,
+                    Some(_) => self.hold(blob, true).await,
                     None => Ok(()),
                 },
                 _ => Err(Error::incomplete(vec![blob.digest])),
@@ -303,14 +321,14 @@ impl Namespace {
         .await
     }
 
-    /// A lease on a blob that another namespace has.
-    async fn hold(&self, blob: Blob) -> Result<()> {
+    /// A lease on a blob that another namespace has, or our own lease without whoever promised it: that takes no room.
+    async fn hold(&self, blob: Blob, held: bool) -> Result<()> {
         if blob == Blob::EMPTY {
             return Ok(());
         }
         let (hub, shared) = (self.hub.clone(), Arc::clone(&self.space));
         let work = async move {
-            let _room = hub.reserve(&shared, blob.size).await?;
+            let _room = hub.reserve(&shared, if held { 0 } else { blob.size }).await?;
             let (space, used, limit) = (shared.id, Time::now(), shared.limit.load(Relaxed));
             let outcome = hub.catalog().apply(vec![Change::Hold { space, blob, used, limit }]).await?.pop();
             match outcome {

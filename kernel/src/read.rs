@@ -40,7 +40,7 @@ impl Hub {
             let row = self.lease(space, digest).await?;
             let blob = row.blob;
             let span = Span::within(blob.size, offset, limit)?;
-            if !row.held {
+            if !row.held || !row.here {
                 let source = row.source.map(Name::new).transpose()?;
                 let from: Vec<Name> =
                     hint.cloned().into_iter().chain(source.filter(|from| hint != Some(from))).collect();
@@ -73,9 +73,9 @@ impl Hub {
         let now = Time::now();
         let seen = space.presence.look(&digest, now);
         let row = self.catalog().leases(space.id, vec![digest], true).await?.pop().flatten();
-        let row = row.filter(|row| if row.held { row.here } else { row.source.is_some() });
+        let row = row.filter(|row| row.held && row.here || row.source.is_some());
         let row = row.ok_or_else(|| Error::absent(format!("blob {digest} is not here")))?;
-        if let (Seen::Ask(generation), true) = (seen, row.held) {
+        if let (Seen::Ask(generation), true) = (seen, row.held && row.here) {
             space.presence.learn(&digest, row.blob.size, generation, now);
         }
         Ok(row)

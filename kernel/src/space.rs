@@ -39,6 +39,8 @@ pub(crate) struct Space {
     parked: Mutex<HashMap<String, Reserved>>,
     waiting: Mutex<HashMap<String, (Instant, Upload)>>,
     names: Mutex<HashMap<Name, Time>>,
+    /// When weak names were last looked at.
+    looked: Mutex<Option<Instant>>,
     pub(crate) mirror: Mirror,
     pub(crate) fetches: Fetches,
 }
@@ -61,6 +63,7 @@ impl Space {
             parked: Mutex::default(),
             waiting: Mutex::default(),
             names: Mutex::default(),
+            looked: Mutex::default(),
             mirror: Mirror::default(),
             fetches: Fetches::default(),
         }
@@ -76,6 +79,16 @@ impl Space {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// True once in this time, first at the start.
+    pub(crate) fn time_to_look(&self, every: Duration) -> bool {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = looked.is_none_or(|at| at.elapsed() >= every);
+        if due {
+            *looked = Some(Instant::now());
+        }
+        due
+    }
+
     /// Uploads between two parts, by their id, and since when.
     pub(crate) fn waiting(&self) -> MutexGuard<'_, HashMap<String, (Instant, Upload)>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
@@ -84,5 +97,14 @@ impl Space {
     /// Uses of names that the catalog does not have yet.
     pub(crate) fn names(&self) -> MutexGuard<'_, HashMap<Name, Time>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl crate::namespace::Namespace {
+    /// A number that is another one once names or blobs of this namespace have changed and whoever changed them was
+    /// told so. What was made from a listing stays true while it is the same.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.space.changes.load(std::sync::atomic::Ordering::Relaxed)
     }
 }

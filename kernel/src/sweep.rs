@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use futures::StreamExt;
-use model::{Blob, Change, Digest, Error, LeaseRow, Location, Name, Outcome, Result, Retention, Span, Time, When};
+use model::{
+    Blob, Change, Digest, Error, LeaseRow, Location, Name, NameRow, Outcome, Result, Retention, Span, Time, When,
+};
 
 use crate::evict::Victim;
 use crate::hub::Hub;
@@ -16,6 +18,8 @@ use crate::space::Space;
 const PAGE: usize = 1000;
 /// How often uses are recorded, which is also how much of them a crash forgets.
 const EVERY: Duration = Duration::from_secs(30);
+/// How often weak names are looked at: each costs a look-up, and a row that stays on for a while harms nobody.
+const DANGLING: Duration = Duration::from_secs(15 * 60);
 
 /// What `fsck` found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,15 +122,36 @@ impl Hub {
         Ok(())
     }
 
-    /// Unbinds the names whose time is over.
+    /// Weak names of this page whose blobs are gone: absent already, and now no row any more either.
+    async fn dangling(&self, space: &Space, page: &[(Name, NameRow)]) -> Result<Vec<Change>> {
+        let weak = |row: &NameRow| row.pointer.keep == Retention::Weak && row.pointer.blob != Blob::EMPTY;
+        let weak: Vec<&(Name, NameRow)> = page.iter().filter(|(_, row)| weak(row)).collect();
+        let digests = weak.iter().map(|(_, row)| row.pointer.blob.digest).collect();
+        let leases = self.catalog().leases(space.id, digests, false).await?;
+        let gone = weak.into_iter().zip(leases).filter(|(_, lease)| lease.is_none());
+        let unbind = gone.map(|((name, row), _)| Change::Unbind {
+            space: space.id,
+            name: name.clone(),
+            when: When::Is(row.pointer.blob.digest),
+            // Bound anew since, it stays.
+            unused_since: Some(row.used),
+            at: Time::now(),
+            by: "its blob is gone".into(),
+        });
+        Ok(unbind.collect())
+    }
+
+    /// Unbinds the names whose time is over, and now and then those whose blobs are gone.
     async fn end_names(&self, space: &Arc<Space>) -> Result<()> {
         let now = Time::now();
+        let look = space.time_to_look(DANGLING);
         let mut after: Option<String> = None;
         loop {
             let page = self.catalog().list(space.id, String::new(), after.take(), PAGE).await?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             after = Some(last.as_str().to_owned());
-            let changes: Vec<Change> = page
+            let dangling = if look { self.dangling(space, &page).await? } else { Vec::new() };
+            let mut changes: Vec<Change> = page
                 .into_iter()
                 .filter(|(_, row)| row.pointer.keep.over(now))
                 .map(|(name, row)| Change::Unbind {
@@ -138,6 +163,7 @@ impl Hub {
                     by: "ended".into(),
                 })
                 .collect();
+            changes.extend(dangling);
             if changes.is_empty() {
                 continue;
             }

@@ -69,7 +69,8 @@ pub enum Change {
         limit: u64,
         /// Digests of other algorithms: (algorithm, bytes).
         aliases: Vec<(String, Vec<u8>)>,
-        /// Who promised it, if an upstream brought it: it may be demoted. `None` for what a client brought.
+        /// Who promised it, if an upstream brought it: it may be demoted. `None` for what a client brought. What is
+        /// held because a client brought it stays the client's.
         source: Option<String>,
     },
     /// A lease on a blob that is Here, as if its bytes had been brought. `Absent` when it is not. → `Held`

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Blob, Result};
+use crate::{Blob, Digest, Result};
 
 /// A number that says what a blob means. The high byte is the protocol that gave it out
 /// (1: reapi), the low byte its own count. Numbers are stored, so they never change.
@@ -23,7 +23,7 @@ impl fmt::Debug for KindId {
 /// An edge from a blob, or from a Name, to a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Link {
-    /// The blob pointed at. The size must be right too.
+    /// The blob pointed at. The size must be right too, or [`Link::SIZELESS`].
     pub blob: Blob,
     /// What the blob is for this edge; the same bytes may be a file here and a directory there.
     pub kind: KindId,
@@ -32,6 +32,15 @@ pub struct Link {
 }
 
 impl Link {
+    /// The size in a link of a format that names blobs by digest alone; no blob is that large.
+    pub const SIZELESS: u64 = u64::MAX;
+
+    /// A link to a blob of any size that has to be there.
+    #[must_use]
+    pub const fn sizeless(digest: Digest, kind: KindId) -> Self {
+        Self::must(Blob { digest, size: Self::SIZELESS }, kind)
+    }
+
     /// A link to a blob that has to be there.
     #[must_use]
     pub const fn must(blob: Blob, kind: KindId) -> Self {

@@ -43,6 +43,8 @@ pub trait Upstream: Send + Sync + fmt::Debug {
     /// What the name points at there; `None` when it is not there. `known` is what it pointed at when it was last
     /// asked, so that the upstream may find out cheaply that nothing has changed.
     async fn resolve(&self, name: &Name, known: Option<&Pointer>) -> Result<Option<Found>>;
+    /// Names that begin with `prefix`, in byte order, after `after`, at most `limit`; `None` where it has no such names.
+    async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Option<Vec<Name>>>;
     /// The bytes of a blob, from its first to its last; `None` when it is not there. `name` is one under which the
     /// blob, or something that links to it, is known there. The stream goes on by itself after a broken connection
     /// where it can; it need not check the digest, which whoever stores the bytes does.

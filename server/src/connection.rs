@@ -32,7 +32,7 @@ use crate::tls::Tls;
 use crate::watch;
 
 /// How long to leave the kernel alone when it has no descriptor or memory for a connection.
-const BACK_OFF: Duration = Duration::from_millis(100);
+pub(crate) const BACK_OFF: Duration = Duration::from_millis(100);
 /// What an HTTP/2 connection begins with (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -131,7 +131,7 @@ async fn accept(
 }
 
 /// True when a client was gone before it was accepted; the socket is fine.
-fn is_about_one_client(error: &io::Error) -> bool {
+pub(crate) fn is_about_one_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }

@@ -155,6 +155,14 @@ impl Owner {
         self.0.send(&answer.err(), &[]).await
     }
 
+    /// Says something that was not asked for, such as the exit status of what a guest had done for it.
+    ///
+    /// # Errors
+    /// When the guest is gone.
+    pub async fn say<T: Serialize>(&mut self, message: &T) -> Result<()> {
+        self.0.send(message, &[]).await
+    }
+
     /// The next message, to be answered; `None` when the guest is gone and its listener is to be closed.
     ///
     /// # Errors
@@ -197,6 +205,14 @@ impl Stay {
     /// `Denied` with the owner's reason, `Absent` when the owner is gone.
     pub async fn tell<T: Serialize>(&mut self, message: &T) -> Result<()> {
         self.ask(message, &[]).await
+    }
+
+    /// What the owner says unasked; `None` when it is gone.
+    ///
+    /// # Errors
+    /// `Malformed` for what makes no sense.
+    pub async fn hear<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
+        Ok(self.0.receive().await?.map(|(message, _)| message))
     }
 
     /// Returns when the owner is gone: then try for the lock.

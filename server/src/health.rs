@@ -56,7 +56,7 @@ impl Health {
     }
 
     /// The routes of health, for a listener that serves these gRPC services.
-    pub(crate) fn owned(&self, services: Vec<&'static str>) -> [Owned; 2] {
+    pub(crate) fn owned(&self, services: Vec<String>) -> [Owned; 2] {
         let (ready, started) = (self.clone(), self.clone());
         let ready = get(move || async move { answer(ready.ready()) });
         let routes = Router::new()
@@ -67,8 +67,13 @@ impl Health {
         let service = HealthServer::new(Services { health: self.clone(), names: services });
         let grpc = tonic::service::Routes::new(service).into_axum_router();
         [
-            Owned { owner: "health", prefixes: PROBES, routes, protocol: None },
-            Owned { owner: "health", prefixes: &[SERVICE], routes: grpc, protocol: None },
+            Owned {
+                owner: "health",
+                prefixes: PROBES.iter().map(|path| (*path).to_owned()).collect(),
+                routes,
+                protocol: None,
+            },
+            Owned { owner: "health", prefixes: vec![SERVICE.to_owned()], routes: grpc, protocol: None },
         ]
     }
 }
@@ -84,13 +89,13 @@ fn answer(health: Result<(), String>) -> Response {
 #[derive(Clone)]
 struct Services {
     health: Health,
-    names: Vec<&'static str>,
+    names: Vec<String>,
 }
 
 impl Services {
     /// `None` for a service that is not ours. The empty name is the server as a whole.
     fn status(&self, name: &str) -> Option<ServingStatus> {
-        if !name.is_empty() && !self.names.contains(&name) {
+        if !name.is_empty() && !self.names.iter().any(|known| known == name) {
             return None;
         }
         Some(if self.health.ready().is_ok() { ServingStatus::Serving } else { ServingStatus::NotServing })

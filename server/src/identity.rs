@@ -19,6 +19,11 @@ use crate::server::Kernel;
 
 const WRONG: Refusal = Refusal::Unauthenticated("these credentials are wrong, expired or revoked: log in again");
 
+/// The holder of an SSH key that was proved.
+pub(crate) fn key_holder(name: &str, grants: &Arc<[Grant]>) -> Caller {
+    Caller::known(format!("key:{name}"), Arc::clone(grants))
+}
+
 /// Who may do what at a listener.
 #[derive(Clone, Debug, Default)]
 pub struct Access {

@@ -1,4 +1,5 @@
-//! Listeners: HTTP/1.1, HTTP/2 and gRPC on one port, with or without TLS; who asks; health, metrics and a polite end.
+//! Listeners: HTTP/1.1, HTTP/2 and gRPC on one port, with or without TLS; SSH on another; who asks; health, metrics
+//! and a polite end.
 //!
 //! A request passes, in this order, through
 //! `request.rs` (its id, its line in the log, its numbers, panics) → `origin.rs` (where it comes from) → limits →
@@ -15,6 +16,7 @@ mod certificate;
 mod clients;
 mod connection;
 pub mod control;
+pub mod descriptor;
 mod health;
 mod htpasswd;
 mod identity;
@@ -36,6 +38,7 @@ mod record;
 mod refusal;
 mod request;
 mod server;
+pub mod ssh;
 mod tls;
 mod watch;
 mod windows;

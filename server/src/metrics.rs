@@ -129,7 +129,7 @@ impl Metrics {
     pub(crate) fn owned(&self) -> Owned {
         let registry = Arc::clone(&self.registry);
         let routes = Router::new().route("/metrics", get(move || async move { render(&registry) }));
-        Owned { owner: "metrics", prefixes: &["/metrics"], routes, protocol: None }
+        Owned { owner: "metrics", prefixes: vec!["/metrics".to_owned()], routes, protocol: None }
     }
 }
 

@@ -19,7 +19,7 @@ pub struct Owned {
     /// Who they belong to, for messages.
     pub owner: &'static str,
     /// Each begins with a slash and does not end with one; `/` alone is everything that nobody else owns.
-    pub prefixes: &'static [&'static str],
+    pub prefixes: Vec<String>,
     /// What answers.
     pub routes: Router,
     /// Who gives refusals for these paths their form; without one they are plain.
@@ -60,14 +60,14 @@ fn covers(prefix: &str, path: &str) -> bool {
 }
 
 /// The gRPC services among the prefixes: a service is a path of one part with a dot in it.
-pub(crate) fn grpc_services(owned: &[Owned]) -> Vec<&'static str> {
-    let parts = owned.iter().flat_map(|owned| owned.prefixes).filter_map(|prefix| prefix.strip_prefix('/'));
-    parts.filter(|part| part.contains('.') && !part.contains('/')).collect()
+pub(crate) fn grpc_services(owned: &[Owned]) -> Vec<String> {
+    let parts = owned.iter().flat_map(|owned| &owned.prefixes).filter_map(|prefix| prefix.strip_prefix('/'));
+    parts.filter(|part| part.contains('.') && !part.contains('/')).map(ToOwned::to_owned).collect()
 }
 
 /// The table: sends each request to the owner of its path. Clones are the same.
 #[derive(Clone, Debug)]
-pub struct Table(Arc<[(&'static str, Owned)]>);
+pub struct Table(Arc<[(String, Owned)]>);
 
 impl Table {
     /// The table of these.
@@ -75,10 +75,10 @@ impl Table {
     /// # Errors
     /// As [`check`].
     pub(crate) fn new(all: Vec<Owned>) -> Result<Self> {
-        check(all.iter().flat_map(|owned| owned.prefixes.iter().map(|prefix| (owned.owner, *prefix))))?;
-        let mut table: Vec<(&'static str, Owned)> = Vec::new();
+        check(all.iter().flat_map(|owned| owned.prefixes.iter().map(|prefix| (owned.owner, prefix.as_str()))))?;
+        let mut table: Vec<(String, Owned)> = Vec::new();
         for owned in all {
-            table.extend(owned.prefixes.iter().map(|prefix| (*prefix, owned.clone())));
+            table.extend(owned.prefixes.iter().map(|prefix| (prefix.clone(), owned.clone())));
         }
         // "/" is the shortest, so it comes last.
         table.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));

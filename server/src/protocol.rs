@@ -24,7 +24,7 @@ pub trait Protocol: Send + Sync + fmt::Debug {
     fn routes(self: Arc<Self>, hub: Hub) -> Router;
     /// The paths that are its own, each with all below it: `/v2`, `/google.bytestream.ByteStream`. Requests for
     /// other paths never reach it.
-    fn prefixes(&self) -> &'static [&'static str];
+    fn prefixes(&self) -> Vec<String>;
     /// The answer, in its own form, to a request for a path of its own that the server refuses before it would get
     /// there, or in which it panicked. `None` leaves it to the server: a status and a line of text. gRPC clients are
     /// answered by the server anyway.

@@ -116,10 +116,23 @@ impl Server {
         stop: &CancellationToken,
     ) -> impl Future<Output = io::Result<()>> + Send + use<> {
         let server = self.clone();
+        self.serving(stop, move |stop| connection::serve(server, listener, stop))
+    }
+
+    /// Runs a listener until `stop` or [`Server::drain`]; `run` gets the token that says so.
+    pub(crate) fn serving<R, F>(
+        &self,
+        stop: &CancellationToken,
+        run: R,
+    ) -> impl Future<Output = io::Result<()>> + Send + use<R, F>
+    where
+        R: FnOnce(CancellationToken) -> F + Send + 'static,
+        F: Future<Output = io::Result<()>> + Send + 'static,
+    {
         let either = stop.child_token();
         let draining = self.0.draining.clone();
         self.0.serving.track_future(async move {
-            let serving = connection::serve(server, listener, either.clone());
+            let serving = run(either.clone());
             let stopping = async {
                 draining.cancelled().await;
                 either.cancel();

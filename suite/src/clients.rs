@@ -16,6 +16,7 @@ mod remote;
 mod running;
 mod said;
 mod seed;
+mod sshd;
 mod station;
 mod tree;
 
@@ -32,7 +33,8 @@ pub use project::{Project, hello_tree};
 pub use remote::{Remote, artifacts, sources};
 pub use running::Running;
 pub use said::Said;
-pub use seed::{AUTHORIZE, CLIENT_KEY, PULL_UNIT, PUSH_UNIT, SERVER_KEY};
+pub use seed::{AUTHORIZE, AUTHORIZE_SSH, CLIENT_KEY, FORCE_COMMAND, PULL_UNIT, PUSH_UNIT, SERVER_KEY};
+pub use sshd::Sshd;
 pub use station::{Station, as_root};
 pub use tree::tree;
 
@@ -46,6 +48,10 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("busybox", "apt-get install busybox-static"),
     ("openssl", "apt-get install openssl"),
     ("nginx", "apt-get install nginx-light"),
+    ("skopeo", "apt-get install skopeo"),
+    ("ssh", "apt-get install openssh-client"),
+    ("ssh-keygen", "apt-get install openssh-client"),
+    ("sshd", "apt-get install openssh-server"),
     ("bazel", "apt-get install bazel-bootstrap"),
     ("systemd-analyze", "apt-get install systemd"),
     ("skopeo", "apt-get install skopeo"),
@@ -60,6 +66,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("htpasswd", "apt-get install apache2-utils"),
     ("zstd", "apt-get install zstd"),
     ("oras", "python3 -m venv .clients/oras && .clients/oras/bin/pip install 'oras==0.2.43'"),
+    ("ostree", "apt-get install ostree"),
 ];
 
 /// Whether all of the programs are there. For each that is not, the line that says so is printed: the caller

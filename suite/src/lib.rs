@@ -1,5 +1,6 @@
 //! Instruments that prove the laws, and the tests that use them. Nothing here is shipped.
 
+pub mod bst1;
 pub mod clients;
 pub mod contract;
 pub mod fault;

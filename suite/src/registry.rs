@@ -49,6 +49,8 @@ struct Inner {
     tokens: Vec<String>,
     made: u64,
     headers: Vec<(String, String)>,
+    /// Most tags of one page.
+    page: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -129,6 +131,11 @@ impl Registry {
     /// Refuses all tokens that it has given out.
     pub fn revoke(&self) {
         self.state.inner().tokens.clear();
+    }
+
+    /// Lists at most so many tags at a time.
+    pub fn page(&self, most: usize) {
+        self.state.inner().page = Some(most);
     }
 
     /// Sends this header with each answer.

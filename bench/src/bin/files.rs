@@ -53,7 +53,7 @@ fn main() -> anyhow::Result<()> {
 async fn serve(directory: &Path, address: &str, tls: Option<Arc<Tls>>) -> anyhow::Result<()> {
     let server = Server::new(Arc::new(Nothing), Limits::default(), |_| {});
     let routes = Router::new().route("/{name}", get(file)).with_state(Arc::new(directory.to_owned()));
-    let router = server.join(vec![Owned { owner: "files", prefixes: &["/"], routes, protocol: None }])?;
+    let router = server.join(vec![Owned { owner: "files", prefixes: vec!["/".into()], routes, protocol: None }])?;
     let socket = server::bind(address)?;
     let listener = Listener { name: "files".into(), socket, tls, access: Arc::new(Access::default()), router };
     Ok(server.serve(listener, &CancellationToken::new()).await?)

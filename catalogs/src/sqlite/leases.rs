@@ -168,7 +168,8 @@ fn write_lease(
             books
                 .connection
                 .prepare_cached(
-                    "UPDATE lease SET used = max(used, ?3), held = 1, source = ?4 WHERE space = ?1 AND blob = ?2",
+                    "UPDATE lease SET used = max(used, ?3), held = 1, source = iif(held AND source IS NULL, NULL, ?4)
+                     WHERE space = ?1 AND blob = ?2",
                 )
                 .and_then(|mut update| update.execute((space.0, id, used.0, source)))
                 .map_err(&doing)?;

@@ -3,7 +3,7 @@
 use model::{Binding, Digest, Name, NamespaceId, Outcome, Result, Retention, Time, When};
 use rusqlite::{Connection, OptionalExtension};
 
-use super::codec::{ids, ids_to_bytes, keep_to_int, links_to_bytes, signed};
+use super::codec::{ids, ids_to_bytes, keep, keep_to_int, links_to_bytes, signed};
 use super::{edges, fault, rest};
 
 /// A name as far as guards need it.
@@ -11,17 +11,21 @@ struct Row {
     digest: Digest,
     used: i64,
     roots: Vec<i64>,
+    keep: Retention,
 }
 
 fn name_row(connection: &Connection, space: NamespaceId, name: &Name) -> Result<Option<Row>> {
-    let row: Option<(Vec<u8>, i64, Vec<u8>)> = connection
-        .prepare_cached("SELECT digest, used, roots FROM name WHERE space = ?1 AND name = ?2")
+    let row: Option<(Vec<u8>, i64, Vec<u8>, i64)> = connection
+        .prepare_cached("SELECT digest, used, roots, keep FROM name WHERE space = ?1 AND name = ?2")
         .and_then(|mut query| {
-            query.query_row((space.0, name.as_str()), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()
+            let values = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+            query.query_row((space.0, name.as_str()), values).optional()
         })
         .map_err(fault("look up a name"))?;
-    row.map(|(digest, used, roots)| Ok(Row { digest: Digest::try_from(&digest[..])?, used, roots: ids(&roots) }))
-        .transpose()
+    row.map(|(digest, used, roots, number)| {
+        Ok(Row { digest: Digest::try_from(&digest[..])?, used, roots: ids(&roots), keep: keep(number) })
+    })
+    .transpose()
 }
 
 fn allows(when: When, row: Option<&Row>) -> bool {
@@ -113,6 +117,8 @@ pub(super) fn unbind(
         .and_then(|mut delete| delete.execute((space.0, name.as_str())))
         .map_err(fault("unbind a name"))?;
     let fallen = edges::lower(connection, space, &row.roots)?;
-    rest::journal(connection, at, Some(space), "unbind", name.as_str(), Some(&row.digest), by)?;
+    if row.keep != Retention::Weak {
+        rest::journal(connection, at, Some(space), "unbind", name.as_str(), Some(&row.digest), by)?;
+    }
     Ok(Outcome::Fell(fallen))
 }

@@ -20,6 +20,8 @@ pub(crate) struct Call {
     pub(crate) settings: Arc<Settings>,
     pub(crate) caller: Caller,
     pub(crate) origin: Origin,
+    /// It is a HEAD: whoever is about to push asks so for what is there already.
+    pub(crate) looks: bool,
     query: Vec<(String, String)>,
 }
 
@@ -32,7 +34,7 @@ impl Call {
             return Err(Error::broken("a request without a caller reached the registry").into());
         };
         let query = query(head.uri.query().unwrap_or_default())?;
-        Ok(Self { hub, settings, caller, origin, query })
+        Ok(Self { hub, settings, caller, origin, looks: head.method == http::Method::HEAD, query })
     }
 
     /// The value of a parameter, where it is there and not empty.

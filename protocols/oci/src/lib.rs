@@ -76,8 +76,8 @@ impl Protocol for Oci {
         image::kinds()
     }
 
-    fn prefixes(&self) -> &'static [&'static str] {
-        &["/v2"]
+    fn prefixes(&self) -> Vec<String> {
+        vec!["/v2".to_owned()]
     }
 
     fn routes(self: Arc<Self>, hub: Hub) -> Router {

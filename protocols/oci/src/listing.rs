@@ -41,14 +41,36 @@ pub(crate) async fn tags(call: &Call, name: &str) -> Answer {
         places.extend(Place::copies(call, name)?);
     }
     for place in &places {
-        let (tags, more) = page(place, count, last.as_deref()).await?;
-        let there = !tags.is_empty() || place.is_ours().await? || known(&place.space, &place.repository).await?;
-        if there {
-            let next = more.then(|| tags.last().cloned()).flatten();
-            return listed(json!({ "name": name, "tags": tags }), &format!("/v2/{name}/tags/list"), count, next);
+        let listed_there = there(place, count, last.as_deref()).await;
+        if let Ok(Some((tags, more))) = listed_there {
+            return answered(name, tags, count, more);
         }
+        // What is here, where the upstream is away.
+        let (tags, more) = page(place, count, last.as_deref()).await?;
+        let known = !tags.is_empty() || place.is_ours().await? || known(&place.space, &place.repository).await?;
+        if known {
+            return answered(name, tags, count, more);
+        }
+        listed_there?;
     }
     Err(Error::absent(format!("there is no repository {name}")).into())
+}
+
+fn answered(name: &str, tags: Vec<String>, count: usize, more: bool) -> Answer {
+    let next = more.then(|| tags.last().cloned()).flatten();
+    listed(json!({ "name": name, "tags": tags }), &format!("/v2/{name}/tags/list"), count, next)
+}
+
+/// Some tags of an upstream's repository, and whether there are more; `None` for what is no such repository.
+async fn there(place: &Place, count: usize, last: Option<&str>) -> Result<Option<(Vec<String>, bool)>> {
+    if !place.is_copy() {
+        return Ok(None);
+    }
+    let prefix = image::tags(&place.repository);
+    let after = last.map(|last| format!("{prefix}{last}"));
+    let Some(names) = place.space.list_upstream(&prefix, after.as_deref(), count + 1).await? else { return Ok(None) };
+    let tags = names.iter().filter_map(|name| name.as_str().strip_prefix(&prefix)).map(ToOwned::to_owned);
+    Ok(Some((tags.take(count).collect(), names.len() > count)))
 }
 
 /// Whether anything of a repository is here.

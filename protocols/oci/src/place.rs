@@ -71,6 +71,15 @@ impl Place {
         self.space.may_on(right, &self.marker()?)
     }
 
+    /// Says why nothing of an upstream is here that is not among ours.
+    fn explain(&self, at: Name, error: Error) -> Error {
+        if !error.is_absent() || self.space.is_upstream(&at) {
+            return error;
+        }
+        let host = self.repository.split_once('/').map_or("", |(host, _)| host);
+        Error::absent(format!("{host} is no upstream of this hub: its operator can add it as [[upstream]]"))
+    }
+
     /// Whether it is a repository of our own, as far as the caller may know.
     pub(crate) async fn is_ours(&self) -> Result<bool> {
         match self.space.find_all(&[self.marker()?]).await {
@@ -78,6 +87,11 @@ impl Place {
             Err(error) if hidden(&error) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether it is a copy of an upstream's repository, by its name.
+    pub(crate) fn is_copy(&self) -> bool {
+        self.repository.split_once('/').is_some_and(|(first, _)| is_host(first))
     }
 
     /// The copies of upstreams' repositories that a name may mean, best first.
@@ -104,6 +118,11 @@ pub(crate) fn filled_in(name: &str) -> String {
     }
 }
 
+/// Whether a request says itself which upstream it means.
+pub(crate) fn names_host(call: &Call, name: &str) -> bool {
+    name.split_once('/').is_some_and(|(first, _)| is_host(first)) || call.parameter("ns").is_some()
+}
+
 /// True for an error that says no more than that there is nothing for this caller.
 fn hidden(error: &Error) -> bool {
     matches!(error.meaning(), Meaning::Absent | Meaning::Denied | Meaning::Unauthenticated)
@@ -128,21 +147,29 @@ where
         Err(error) if hidden(&error) => error,
         found => return found,
     };
+    if own.is_copy() {
+        return Err(if refused.is_absent() { own.explain(own.name(&wanted)?, refused) } else { refused });
+    }
     if own.is_ours().await? {
         return Err(refused);
     }
-    let mut failed = None;
+    // Who is about to push a new repository asks for it first. An upstream that is away must not stop them, and what it
+    // has is not here for them: a layer that they take for pushed would be missing under their manifest.
+    let pushes = call.looks && call.parameter("ns").is_none() && own.may(Rights::WRITE).is_ok();
+    let mut told = None;
     for copy in Place::copies(call, name)? {
         let at = copy.name(&wanted)?;
-        match look(copy, at).await {
-            Err(error) if hidden(&error) => {}
-            Err(error) => failed = Some(error),
+        if pushes && matches!(image::split(at.as_str()), Some((_, '!', _))) {
+            continue;
+        }
+        match look(copy.clone(), at.clone()).await {
+            Err(error) => told = Some(copy.explain(at, error)),
             found => return found,
         }
     }
-    // Who is about to push a new repository asks for it first, and is not to be stopped by an upstream that is away.
-    let pushes = own.may(Rights::WRITE).is_ok();
-    Err(failed.filter(|_| !pushes).unwrap_or(refused))
+    // Who may not know whether there is something of ours learns nothing from what others have.
+    let told = told.filter(|error| refused.is_absent() && *error.meaning() != Meaning::Unauthenticated);
+    Err(told.filter(|_| !pushes).unwrap_or(refused))
 }
 
 #[cfg(test)]

@@ -43,6 +43,12 @@ pub(crate) async fn begin(call: &Call, head: &Parts, name: &str, body: Body) -> 
 pub(crate) fn writable(call: &Call, name: &str) -> Result<Place> {
     let place = Place::own(call, name)?;
     place.may(Rights::WRITE)?;
+    if place.is_copy() {
+        return Err(Error::denied(format!(
+            "{name} is a copy of what another registry has: push to that registry, or to a name here that begins with \
+             no host"
+        )));
+    }
     if call.settings.read_only {
         return Err(Error::denied("nothing can be pushed at this address"));
     }

@@ -61,6 +61,7 @@ pub(crate) async fn get(call: &Call, name: &str, digest: &str) -> Answer {
     let subject: ContentDigest = digest.parse().map_err(wrong)?;
     let place = Place::own(call, name).map_err(about)?;
     place.may(kernel::Rights::READ).map_err(about)?;
+    elsewhere(call, &place, name, &subject).await.map_err(about)?;
     let prefix = image::referrers(&place.repository, &subject);
     let filter = call.parameter("artifactType");
     let mut after = call.parameter("last").map(|last| format!("{prefix}{last}"));
@@ -106,6 +107,23 @@ pub(crate) async fn get(call: &Call, name: &str, digest: &str) -> Answer {
         headers.insert(header::LINK, link.map_err(|cause| Error::broken("a link").because(cause))?);
     }
     Ok(response)
+}
+
+/// Refuses for copies of upstreams' images: what is about them is known there. Clients look for the tag instead, which
+/// is pulled through as any other ("Referrers Tag Schema").
+async fn elsewhere(call: &Call, place: &Place, name: &str, subject: &ContentDigest) -> Result<()> {
+    let mut copy = place.is_copy();
+    if !copy && !place.is_ours().await? {
+        for place in Place::copies(call, name)? {
+            let known = place.space.find_all(&[image::manifest(&place.repository, subject)?]).await;
+            copy |= known.is_ok_and(|known| known.iter().any(Option::is_some));
+        }
+    }
+    if copy {
+        let tag = subject.to_string().replace(':', "-");
+        return Err(Error::absent(format!("{name} is a copy: what is about {subject} is found by the tag {tag}")));
+    }
+    Ok(())
 }
 
 /// What clients wrote down for registries without this list: an index under the tag `sha256-<hex>` ("Referrers Tag

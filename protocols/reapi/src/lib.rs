@@ -81,8 +81,8 @@ impl Protocol for Reapi {
         kinds::all()
     }
 
-    fn prefixes(&self) -> &'static [&'static str] {
-        &[CAPABILITIES, CAS, ACTION_CACHE, BYTESTREAM, FETCH, PUSH]
+    fn prefixes(&self) -> Vec<String> {
+        [CAPABILITIES, CAS, ACTION_CACHE, BYTESTREAM, FETCH, PUSH].map(str::to_owned).to_vec()
     }
 
     /// Its methods; those of these services that are not offered answer `UNIMPLEMENTED`.

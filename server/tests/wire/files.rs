@@ -41,7 +41,7 @@ fn files(file: &Arc<File>) -> Owned {
         .route("/files/{offset}/{len}", get(range))
         .route("/torn", get(move || async move { Response::new(Payload::response_body(stream(), 6)) }))
         .route("/chunks", get(move || async move { Response::new(axum::body::Body::new(Payload::whole(stream()))) }));
-    Owned { owner: "files", prefixes: &["/files", "/torn", "/chunks"], routes, protocol: None }
+    Owned { owner: "files", prefixes: ["/files", "/torn", "/chunks"].map(Into::into).into(), routes, protocol: None }
 }
 
 fn stage(content: &[u8]) -> (Stage, Arc<File>) {

@@ -30,8 +30,8 @@ impl Protocol for Toy {
         routes()
     }
 
-    fn prefixes(&self) -> &'static [&'static str] {
-        &["/toy"]
+    fn prefixes(&self) -> Vec<String> {
+        vec!["/toy".into()]
     }
 
     fn refuse(&self, refusal: &Refusal, asked: &Asked) -> Option<Response> {

@@ -115,7 +115,7 @@ fn protocol(begun: &Arc<Notify>, finish: &Arc<Notify>) -> Owned {
         .route("/test/echo", post(|body: Bytes| async { body }))
         .route("/test/slow", get(slow))
         .route("/test/panic", get(panics).post(panics));
-    Owned { owner: "test", prefixes: &["/test", "/test.Service"], routes, protocol: None }
+    Owned { owner: "test", prefixes: vec!["/test".into(), "/test.Service".into()], routes, protocol: None }
 }
 
 async fn who(

@@ -141,6 +141,11 @@ impl Hub {
         format!("https://artifacts.com:{}", self.port)
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.running.id()
+    }
+
     /// What it logged.
     pub fn log(&self) -> String {
         self.running.log()

@@ -42,3 +42,26 @@ User=artifacts
 [Install]
 WantedBy=multi-user.target
 "#;
+
+/// What BuildStream 1's document puts into `/etc/ssh/sshd_config`, letter for letter.
+pub const FORCE_COMMAND: &str = r#"
+   # Allow ssh logins/commands with the artifacts user
+   AllowUsers artifacts
+
+   # Some specifics for the artifacts user
+   Match user artifacts
+
+        # Dont allow password authentication for artifacts user
+	#
+        PasswordAuthentication no
+
+        # Also lets dedicate this login for only running the
+	# bst-artifact-receive program, note that the full
+	# command must be specified here; 'artifacts' is
+	# the HOME relative path to the artifact cache.
+	# The exact pull URL must also be specified.
+        ForceCommand bst-artifact-receive --pull-url https://example.com/artifacts --verbose artifacts
+"#;
+
+/// Lets a user push to BuildStream 1's server, below the home directory that the document calls `/home/artifacts`.
+pub const AUTHORIZE_SSH: &str = "cat user_id_rsa.pub >> .ssh/authorized_keys";

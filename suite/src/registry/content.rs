@@ -52,6 +52,11 @@ impl Registry {
         digest
     }
 
+    /// Has a tag no more.
+    pub fn forget(&self, repository: &str, tag: &str) {
+        self.state.inner().tags.remove(&(repository.into(), tag.into()));
+    }
+
     /// Has an image for a platform (`os/architecture`) with these layers.
     pub fn image(&self, repository: &str, tag: Option<&str>, platform: &str, layers: &[&[u8]]) -> Image {
         let (os, architecture) = platform.split_once('/').unwrap_or(("linux", platform));

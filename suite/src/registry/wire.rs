@@ -107,6 +107,7 @@ pub(super) fn serve(state: &State, stream: TcpStream) {
                 "/token" => login::token(&mut inner, &asked),
                 _ => match login::refuses(&inner, &asked, &realm) {
                     Some(refusal) => refusal,
+                    None if path.ends_with("/tags/list") => tags(&inner, &asked),
                     None => find(&inner, path, asked.header("range").filter(|_| ranged)),
                 },
             };
@@ -167,6 +168,26 @@ fn find(inner: &Inner, path: &str, range: Option<&str>) -> Answer {
     match blob.and_then(|key| Some((inner.blobs.get(&key)?, key.1))) {
         Some((bytes, digest)) => part(bytes, range).with("Docker-Content-Digest", &digest),
         None => unknown("BLOB_UNKNOWN"),
+    }
+}
+
+/// A page of at most `n` tags after `last`, and whether there is another one.
+fn tags(inner: &Inner, asked: &Asked) -> Answer {
+    let path = asked.path.split('?').next().unwrap_or_default();
+    let repository = path.trim_start_matches("/v2/").trim_end_matches("/tags/list");
+    let field = |name: &str| asked.fields().into_iter().find(|(known, _)| known == name).map(|(_, value)| value);
+    let most = field("n").and_then(|n| n.parse().ok()).unwrap_or(usize::MAX).min(inner.page.unwrap_or(usize::MAX));
+    let last = field("last").unwrap_or_default();
+    let all: Vec<&String> = inner.tags.keys().filter(|(of, _)| of == repository).map(|(_, tag)| tag).collect();
+    if all.is_empty() {
+        return unknown("NAME_UNKNOWN");
+    }
+    let later: Vec<&String> = all.into_iter().filter(|tag| **tag > last).collect();
+    let page: Vec<String> = later.iter().take(most).map(|tag| format!("\"{tag}\"")).collect();
+    let answer = Answer::new(200, format!(r#"{{"name":"{repository}","tags":[{}]}}"#, page.join(",")).into());
+    match later.get(most.wrapping_sub(1)).filter(|_| later.len() > most) {
+        Some(last) => answer.with("Link", &format!("<{path}?n={most}&last={last}>; rel=\"next\"")),
+        None => answer,
     }
 }
 

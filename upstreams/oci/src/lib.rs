@@ -5,6 +5,7 @@
 //! | `resolve` a tag that is known | `HEAD manifests/<tag>`; the same digest is `Same`, all that is unclear a GET |
 //! | `resolve` a tag or a manifest by digest | `GET manifests/<reference>`, bounded, hashed, read |
 //! | `resolve` a blob | `HEAD blobs/<digest>`, else the head of a GET |
+//! | `list` of tags | `GET tags/list`, page by page |
 //! | `fetch` | `GET blobs/<digest>` (`manifests/` where it may be one), resumed by ranges |
 //!
 //! A name's first component is the registry's host ([`image::Entry`]). Redirects are followed here, so that
@@ -20,6 +21,7 @@ mod fetch;
 mod fifo;
 mod guard;
 mod kept;
+mod listing;
 mod pace;
 mod plan;
 mod registries;

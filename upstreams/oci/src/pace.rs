@@ -25,6 +25,10 @@ pub struct Pace {
     pub rate_seconds: f64,
     /// Seconds for which it is not asked again where a tag points.
     pub tag_seconds: f64,
+    /// Seconds for which it is believed that something is not there.
+    pub absent_seconds: f64,
+    /// Seconds for which an upstream that failed is left alone with the same question.
+    pub failed_seconds: f64,
 }
 
 impl Default for Pace {
@@ -39,6 +43,8 @@ impl Default for Pace {
             rate_seconds: 60.0,
             // Registries count such questions less than pulls or not at all, and a minute is what people wait for.
             tag_seconds: 60.0,
+            absent_seconds: 30.0,
+            failed_seconds: 15.0,
         }
     }
 }
@@ -61,12 +67,26 @@ impl Pace {
             self.patience_seconds,
             self.rate_seconds,
             self.tag_seconds,
+            self.absent_seconds,
+            self.failed_seconds,
         ];
         // A day is longer than anybody waits.
         if times.iter().any(|time| !(0.001..=86_400.0).contains(time)) {
             return Err(Error::malformed("times of upstreams are between 0.001 and 86400 seconds"));
         }
         Ok(())
+    }
+
+    /// How long it is believed that something is not there.
+    #[must_use]
+    pub fn absent(&self) -> Duration {
+        time(self.absent_seconds)
+    }
+
+    /// How long an upstream that failed is left alone with the same question.
+    #[must_use]
+    pub fn failed(&self) -> Duration {
+        time(self.failed_seconds)
     }
 
     pub(crate) fn tag(&self) -> Duration {

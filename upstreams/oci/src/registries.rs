@@ -96,6 +96,27 @@ impl Upstream for Registries {
         last
     }
 
+    /// Tags, for nothing else is listed there that has names here.
+    async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Option<Vec<Name>>> {
+        let Some((repository, ':', "")) = image::split(prefix) else { return Ok(None) };
+        let Some(_) = repository.split_once('/').filter(|(host, _)| image::is_host(host) && self.knows(host)) else {
+            return Ok(None);
+        };
+        let (registries, _) = self.find(&image::tag(repository, "_")?)?;
+        let mut last = Ok(None);
+        for registry in registries {
+            last = registry.tags().await;
+            if matches!(last, Ok(Some(_))) {
+                break;
+            }
+        }
+        let Some(tags) = last? else { return Ok(None) };
+        let names =
+            tags.iter().map(|tag| image::tag(repository, tag)).collect::<Result<std::collections::BTreeSet<_>>>()?;
+        let later = names.into_iter().filter(|name| after.is_none_or(|after| name.as_str() > after));
+        Ok(Some(later.take(limit).collect()))
+    }
+
     async fn fetch(&self, name: &Name, blob: Blob) -> Result<Option<Body>> {
         let (registries, entry) = self.find(name)?;
         let mut last = Ok(None);

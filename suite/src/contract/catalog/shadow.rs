@@ -182,8 +182,10 @@ impl Shadow {
                 Outcome::Epoch(Epoch(self.epoch))
             }
             Change::Claim { space, blob, place, used, limit, aliases, source } => {
+                let ours = |lease: &Lease| lease.held && lease.source.is_none();
+                let ours = self.space(*space).leases.get(&blob.digest).is_some_and(ours);
                 let outcome = self.claim(*space, *blob, place, *used, *limit, aliases);
-                self.from(*space, blob, &outcome, source.clone());
+                self.from(*space, blob, &outcome, source.clone().filter(|_| !ours));
                 outcome
             }
             Change::Hold { space, blob, used, limit } => {
