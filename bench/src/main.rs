@@ -1,9 +1,13 @@
-//! A load generator for any server that speaks the remote execution APIs. It prints a line for each workload:
+//! A load generator for any server that speaks the remote execution APIs, or is a registry of images. It prints a line for each workload:
 //! its name, the rate or time, and the CPU seconds that the server's process spent on it.
 
+mod discard;
 mod process;
+mod registry;
+mod wire;
 mod work;
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
@@ -32,6 +36,12 @@ enum What {
     Fill { blobs: u64 },
     /// Wait until the server answers a FindMissingBlobs for blobs that were filled in
     Ready { blobs: u64 },
+    /// What clients of a registry of images do, at HOST:PORT
+    Registry {
+        /// Only the reads, of a server of files that serves this directory
+        #[arg(long)]
+        files: Option<PathBuf>,
+    },
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -44,6 +54,8 @@ async fn main() -> anyhow::Result<()> {
             let target = Target::connect(&options.target).await?;
             measure(&watched, "fill", blobs, "blobs/s", target.fill(blobs)).await?;
         }
+        What::Registry { files: None } => registry::registry(options.target.parse()?, &watched).await?,
+        What::Registry { files: Some(root) } => registry::files(options.target.parse()?, &watched, &root).await?,
         What::Ready { blobs } => {
             let began = Instant::now();
             let target = Target::wait(&options.target).await?;

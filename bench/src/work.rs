@@ -36,7 +36,7 @@ fn digest(bytes: &[u8]) -> re::Digest {
 }
 
 /// Bytes that no other number gives, incompressible enough.
-fn bytes(seed: u64, length: usize) -> Vec<u8> {
+pub(crate) fn bytes(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let words = std::iter::repeat_with(|| {
         state ^= state << 13;

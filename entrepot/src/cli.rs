@@ -80,6 +80,8 @@ enum Verb {
         #[arg(long)]
         namespace: Option<String>,
     },
+    /// Pack a directory as a layer for images, with the recipe that adds it
+    Pack(crate::pack::Pack),
     /// Copy the catalog, consistently, while the hub runs
     Backup {
         /// The new file
@@ -189,6 +191,7 @@ pub(crate) fn main() -> ExitCode {
             clap_mangen::generate_to(crate::receiver::command(), &to)?;
             Ok(())
         }),
+        Verb::Pack(pack) => run(async move { pack.run() }),
         verb => run(execute(global, verb)),
     }
 }
@@ -252,7 +255,7 @@ async fn execute(global: Global, verb: Verb) -> anyhow::Result<()> {
         // Relative to this process, not to the owner.
         Verb::Backup { to } => Command::Backup { to: std::path::absolute(to)? },
         Verb::Ostree(ostree) => ostree.command(&config)?,
-        Verb::Completions { .. } | Verb::Man { .. } => return Ok(()),
+        Verb::Pack(_) | Verb::Completions { .. } | Verb::Man { .. } => return Ok(()),
     };
     log::begin("warn", config.log.format)?;
     serve::once(&config, command).await

@@ -11,6 +11,7 @@ mod directory;
 mod dropin;
 mod listen;
 mod log;
+mod pack;
 mod receive;
 mod receiver;
 mod registry;

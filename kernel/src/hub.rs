@@ -12,9 +12,11 @@ use model::{Catalog, Change, Digest, Epoch, Error, Kind, KindId, Location, Outco
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::known::Known;
 use crate::metrics::Metrics;
 use crate::namespace::Namespace;
 use crate::rights::{Caller, Granted, Rights};
+use crate::small::Small;
 use crate::space::Space;
 use crate::tasks::Tasks;
 use crate::token::Tokens;
@@ -87,7 +89,7 @@ impl Default for Settings {
 pub struct Hub(Arc<Inner>);
 
 struct Inner {
-    catalog: Arc<dyn Catalog>,
+    catalog: Known,
     store: Arc<dyn Store>,
     kinds: HashMap<KindId, Box<dyn Kind>>,
     settings: Settings,
@@ -101,6 +103,7 @@ struct Inner {
     room: Mutex<Option<(Instant, u64)>>,
     closing: CancellationToken,
     clock: Clock,
+    small: Small,
 }
 
 impl fmt::Debug for Hub {
@@ -132,7 +135,7 @@ impl Hub {
             spaces.insert(name.clone(), Arc::new(space));
         }
         let hub = Self(Arc::new(Inner {
-            catalog,
+            catalog: Known::new(catalog),
             store,
             kinds: kinds.into_iter().map(|kind| (kind.id(), kind)).collect(),
             settings,
@@ -146,6 +149,7 @@ impl Hub {
             room: Mutex::default(),
             closing: CancellationToken::new(),
             clock: Clock::default(),
+            small: Small::default(),
         }));
         hub.reserve_parked().await?;
         Ok(hub)
@@ -240,7 +244,7 @@ impl Hub {
     }
 
     pub(crate) fn catalog(&self) -> &dyn Catalog {
-        &*self.0.catalog
+        &self.0.catalog
     }
 
     pub(crate) fn store(&self) -> &dyn Store {
@@ -273,6 +277,10 @@ impl Hub {
 
     pub(crate) fn spaces(&self) -> impl Iterator<Item = &Arc<Space>> {
         self.0.spaces.values()
+    }
+
+    pub(crate) fn small(&self) -> &Small {
+        &self.0.small
     }
 
     pub(crate) fn clock(&self) -> &Clock {

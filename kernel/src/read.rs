@@ -35,6 +35,12 @@ impl Hub {
             Span::within(0, offset, limit)?;
             return Ok((Blob::EMPTY, Body::Bytes(Bytes::new())));
         }
+        if let Seen::Here(_) = space.presence.look(&digest, Time::now())
+            && let Some(bytes) = self.small().get(&digest)
+        {
+            let blob = Blob { digest, size: bytes.len() as u64 };
+            return Ok((blob, Body::Bytes(part(&bytes, Span::within(blob.size, offset, limit)?))));
+        }
         let mut before = None;
         loop {
             let row = self.lease(space, digest).await?;
@@ -49,8 +55,8 @@ impl Hub {
             let at = row.at;
             let found = match (row.bytes, at) {
                 (Some(bytes), _) => right(&digest, &bytes).map(|()| {
-                    let index = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-                    Body::Bytes(bytes.slice(index(span.offset)..index(span.end())))
+                    self.small().keep(digest, &bytes);
+                    Body::Bytes(part(&bytes, span))
                 }),
                 (None, Some(at)) => self.open_bytes(space, &at, blob.size, span).await,
                 (None, None) => Err(Error::lost("the row has no bytes")),
@@ -156,6 +162,11 @@ fn stamp(body: &Body) -> i64 {
         }
         Body::Bytes(_) | Body::Stream { .. } => 0,
     }
+}
+
+fn part(bytes: &Bytes, span: Span) -> Bytes {
+    let index = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    bytes.slice(index(span.offset)..index(span.end()))
 }
 
 /// Reads a whole blob and compares.

@@ -1,13 +1,14 @@
 //! Serves the files of a directory with the hub's HTTP server and nothing behind it, to compare with others that
 //! serve files; and reads what any server sends as fast as it comes. `bench/files` uses both.
 
+#[path = "../discard.rs"]
+mod discard;
+
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use axum::Router;
 use axum::extract::{Path as Wanted, State};
 use axum::response::{IntoResponse as _, Response};
@@ -15,7 +16,6 @@ use axum::routing::get;
 use futures::future::BoxFuture;
 use kernel::Caller;
 use model::{Body, Span};
-use rustix::net::{RecvFlags, recv};
 use server::{Access, Kernel, Limits, Listener, Material, Owned, Payload, Pem, Server, Tls};
 use tokio_util::sync::CancellationToken;
 
@@ -44,7 +44,7 @@ fn main() -> anyhow::Result<()> {
             let material = Material { certificate: file(certificate), key: Some(file(key)), clients: None };
             serve(Path::new(directory), address, Some(Arc::new(Tls::open(material)?)))
         }
-        ["get", address, path] => fetch(address, path),
+        ["get", address, path] => discard::fetch(address, path),
         _ => anyhow::bail!(USAGE),
     }
 }
@@ -73,27 +73,4 @@ async fn file(State(directory): State<Arc<PathBuf>>, Wanted(name): Wanted<String
         }
         _ => http::StatusCode::NOT_FOUND.into_response(),
     }
-}
-
-/// Reads an answer and lets the kernel throw it away: a client that costs as little as can be.
-fn fetch(address: &str, path: &str) -> anyhow::Result<()> {
-    let mut stream = TcpStream::connect(address)?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n")?;
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte)?;
-        head.extend(byte);
-    }
-    let head = String::from_utf8(head)?.to_ascii_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).context(head.clone())?;
-    let mut rest: usize = length.trim().parse()?;
-    let mut buffer = vec![0; 4 << 20];
-    while rest > 0 {
-        let room = rest.min(buffer.len());
-        let (_, taken) = recv(&stream, &mut buffer[..room], RecvFlags::TRUNC)?;
-        anyhow::ensure!(taken > 0, "the answer ends {rest} bytes early");
-        rest -= taken;
-    }
-    Ok(())
 }
