@@ -233,7 +233,14 @@ impl Config {
 
     /// The upstreams, ready to be asked.
     pub(crate) fn upstreams(&self) -> anyhow::Result<Registries> {
-        Ok(Plan { upstream: self.upstream.clone(), pace: self.pace }.open()?)
+        match (Plan { upstream: self.upstream.clone(), pace: self.pace }).open() {
+            // A small container has no authorities of its system: it pulls nothing through, and does all else.
+            Err(error) if upstreams::is_everywhere(&self.upstream) => {
+                tracing::warn!(%error, "images are not pulled through from other registries");
+                Ok(Plan { upstream: Vec::new(), pace: self.pace }.open()?)
+            }
+            opened => Ok(opened?),
+        }
     }
 
     /// The OSTree repositories. The one of BuildStream 1's guide is there for whoever has a namespace `main`.

@@ -15,6 +15,11 @@ pub(crate) fn everywhere() -> Vec<Entry> {
     vec![Entry { host: "*".into(), ..Entry::default() }]
 }
 
+/// Whether that is so.
+pub(crate) fn is_everywhere(entries: &[Entry]) -> bool {
+    matches!(entries, [one] if one.host == "*" && one.ca.is_none())
+}
+
 /// Puts what upstreams tell and how they answer beside the other series.
 pub(crate) fn register(registries: &Arc<Registries>, registry: &mut Registry) {
     registry.register_collector(Box::new(Series(Arc::clone(registries))));

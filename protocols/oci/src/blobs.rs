@@ -5,7 +5,7 @@ use axum::response::Response;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use image::ContentDigest;
-use model::{Error, NameRow, When};
+use model::{Error, Meaning, NameRow, When};
 use server::Payload;
 
 use crate::call::Call;
@@ -25,9 +25,14 @@ pub(crate) async fn get(call: &Call, head: &Parts, name: &str, digest: &str) -> 
     let digest = digest_of(digest)?;
     let about = |error: Error| Refused::from(error).about(About::Blob);
     let wanted = |repository: &str| image::blob(repository, &digest);
-    let row: NameRow = place::find(call, name, wanted, |place, name| async move { place.space.find(&name).await })
-        .await
-        .map_err(about)?;
+    let found = place::find(call, name, wanted, |place, name| async move { place.space.find(&name).await }).await;
+    let row: NameRow = found.map_err(|error| {
+        // Clients look whether a blob is there before they push it, and those that pull do not look. Whoever pushes
+        // is not to be stopped by a default upstream that is away.
+        let looks = head.method == Method::HEAD && !place::names_host(call, name);
+        let away = looks && matches!(error.meaning(), Meaning::Upstream | Meaning::Busy(_));
+        about(if away { Error::absent(format!("{name}@{digest} is not here")) } else { error })
+    })?;
     let size = row.pointer.blob.size;
     if unchanged(&head.headers, &digest) {
         return Ok(described(Response::new(Body::empty()), &digest, None, StatusCode::NOT_MODIFIED));

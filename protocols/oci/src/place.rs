@@ -118,6 +118,11 @@ pub(crate) fn filled_in(name: &str) -> String {
     }
 }
 
+/// Whether a request says itself which upstream it means.
+pub(crate) fn names_host(call: &Call, name: &str) -> bool {
+    name.split_once('/').is_some_and(|(first, _)| is_host(first)) || call.parameter("ns").is_some()
+}
+
 /// True for an error that says no more than that there is nothing for this caller.
 fn hidden(error: &Error) -> bool {
     matches!(error.meaning(), Meaning::Absent | Meaning::Denied | Meaning::Unauthenticated)

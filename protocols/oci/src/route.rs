@@ -9,7 +9,7 @@ use kernel::Rights;
 use model::{Error, Meaning, Result};
 
 use crate::call::{Call, decode};
-use crate::place::Place;
+use crate::place::{Place, names_host};
 use crate::speak::{About, Answer, Refused, version};
 use crate::{blobs, history, listing, manifests, push, referrers, token, uploads};
 
@@ -100,7 +100,7 @@ pub(crate) async fn answer(call: &Call, head: &Parts, body: Body) -> Answer {
 fn may_push(call: &Call, head: &Parts, path: &Path, refused: &Refused) -> bool {
     let (Path::Manifest(name, _) | Path::Blob(name, _)) = path else { return false };
     let silent = !call.caller.known && call.caller.may_login && !head.headers.contains_key(header::AUTHORIZATION);
-    let looks = head.method == Method::HEAD && call.parameter("ns").is_none() && !call.settings.read_only;
+    let looks = head.method == Method::HEAD && !names_host(call, name) && !call.settings.read_only;
     let missing = matches!(refused.meaning(), Meaning::Absent | Meaning::Upstream | Meaning::Busy(_));
     silent && looks && missing && Place::own(call, name).is_ok_and(|place| place.may(Rights::WRITE).is_err())
 }
@@ -119,8 +119,9 @@ fn of(target: &str) -> Answer<Target> {
 /// What a token has to allow for this.
 fn scope(path: &Path, method: &Method) -> String {
     let actions = match *method {
-        Method::GET | Method::HEAD => "pull",
+        Method::GET => "pull",
         Method::DELETE => "pull,delete",
+        // Who only looks whether something is there is about to push it, and may keep the first token that it gets.
         _ => "pull,push",
     };
     match path {

@@ -34,7 +34,6 @@ impl Api {
     }
 
     /// A request below `/v2/`.
-    #[must_use]
     pub fn ask(&self, method: Method, path: &str) -> RequestBuilder {
         let address = if path.starts_with("/v2/") { path.to_owned() } else { format!("/v2/{path}") };
         let request = self.http.request(method, format!("{}{address}", self.base));

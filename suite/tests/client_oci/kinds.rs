@@ -172,7 +172,8 @@ fn stage() -> Option<Stage> {
 #[test]
 fn every_kind_of_image_keeps_its_digests() {
     let Some(stage) = stage() else { return };
-    let kinds: [(&str, fn() -> Layout); 9] = [
+    type Made = fn() -> Layout;
+    let kinds: [(&str, Made); 9] = [
         ("plain", plain),
         ("gzip", gzipped),
         ("zstd", zstandard),

@@ -78,6 +78,23 @@ fn anonymous_pulls_are_never_challenged() {
     assert_eq!(asked.status(), 401);
     let challenge = asked.headers()["www-authenticate"].to_str().expect("text").to_owned();
     assert!(challenge.starts_with("Bearer realm=\"http://localhost:"), "{challenge}");
+    // A look at what is not there is a challenge: containerd's push would show no credentials later. Who has shown
+    // anything, such as an anonymous token, is told that it is not there; and a pull is not asked.
+    let status = |method: Method, path: &'static str, bearer: Option<&str>| {
+        let request = nobody.ask(method, path);
+        let request = bearer.iter().fold(request, |request, token| request.bearer_auth(token));
+        block(async { request.send().await }).expect("an answer").status().as_u16()
+    };
+    let token = block(async { nobody.get("/v2/token?scope=repository:absent:pull").await }).expect("a token").1;
+    let token: serde_json::Value = serde_json::from_slice(&token).expect("JSON");
+    let token = token["token"].as_str().expect("a token");
+    for path in ["absent/manifests/1", "public/manifests/2"] {
+        assert_eq!(status(Method::HEAD, path, None), 401, "{path}");
+    }
+    assert_eq!(status(Method::HEAD, "public/manifests/1", None), 200);
+    assert_eq!(status(Method::GET, "public/manifests/2", None), 404);
+    let token = Some(token);
+    assert!([404, 502].contains(&status(Method::HEAD, "absent/manifests/1", token)), "or what its upstream says");
     let open = Stage::new(Access::Open);
     let nobody = suite::clients::Api::new(&format!("http://{}", open.plain()));
     let asked = block(async { nobody.ask(Method::GET, "/v2/").send().await }).expect("an answer");

@@ -69,6 +69,7 @@ async fn a_tag_that_moves_is_always_the_old_or_the_new_one() {
     let done = Arc::new(AtomicBool::new(false));
     let readers = (0..READERS).map(|reader| {
         let (api, both, done) = (api.clone(), both.clone(), Arc::clone(&done));
+        #[expect(clippy::disallowed_methods, reason = "it is waited for")]
         tokio::spawn(async move {
             let (mut reads, mut seen) = (0, [0, 0]);
             while !done.load(Ordering::Relaxed) || reads == 0 {
