@@ -42,6 +42,8 @@ pub(crate) async fn look(call: &Call, place: &Place, manifest: &Manifest) -> Res
             for (descriptor, row) in found(place, &wanted, name).await? {
                 match row {
                     Some(row) => {
+                        // What is below something sparse may be missing, too.
+                        whole &= row.pointer.kind != image::SPARSE;
                         // What the entry's media type or digest does not tell the kernel.
                         also.push(Link::must(row.pointer.blob, row.pointer.kind));
                         also.extend(row.pointer.also.iter().filter(|link| link.need == Need::Must));
