@@ -109,29 +109,19 @@ impl Namespace {
             bindings.push(Binding { name, pointer, when, roots: children, holds });
         }
         pins.pin(&roots);
-        let (mut changes, mut missing) = self.open_closure(&roots, pins).await?;
+        let mut missing = self.open_closure(&roots, pins).await?;
         if missing.is_empty() && self.space.lost.load(Relaxed) > 0 {
             // The walk stopped at open nodes, and something below them may have been lost since they were opened.
-            self.open_all(std::mem::take(&mut changes), &mut missing).await?;
             let below = roots.iter().map(|root| root.blob.digest).collect();
-            missing.extend(self.hub.catalog().lost_below(self.space.id, below).await?);
+            missing = self.hub.catalog().lost_below(self.space.id, below).await?;
         }
         if !missing.is_empty() {
             return Ok(Some(missing));
         }
         let (space, at, by) = (self.space.id, Time::now(), self.granted.who().to_owned());
-        let nodes = nodes(&changes);
-        // The last nodes are opened in the same durable step. Where one is refused, so is the bind, which needs it.
-        changes.push(Change::Bind { space, list: bindings, at, by });
-        let mut outcomes = self.apply_names(changes).await?;
-        let bound = outcomes.pop();
-        refused(nodes, outcomes, &mut missing);
-        match bound {
+        match self.apply_names(Change::Bind { space, list: bindings, at, by }).await? {
             Some(Outcome::Fell(_)) => Ok(None),
-            Some(Outcome::Incomplete(more)) => {
-                missing.extend(more);
-                Ok(Some(missing))
-            }
+            Some(Outcome::Incomplete(missing)) => Ok(Some(missing)),
             Some(Outcome::Conflict) => Err(Error::conflict("the name points elsewhere by now")),
             other => Err(Error::broken(format!("a bind ended as {other:?}"))),
         }
@@ -151,8 +141,8 @@ impl Namespace {
         counts.then(|| Child { blob: link.blob, node: self.hub.kind(link.kind).map(Kind::id) })
     }
 
-    /// Opens the nodes below these roots, but for the last, which it returns; and what is missing.
-    async fn open_closure(&self, roots: &[Child], pins: &mut Pins<'_>) -> Result<(Vec<Change>, Vec<Digest>)> {
+    /// Opens all nodes below these roots. Returns what is missing.
+    async fn open_closure(&self, roots: &[Child], pins: &mut Pins<'_>) -> Result<Vec<Digest>> {
         let as_node = |child: &Child| child.node.map(|kind| (child.blob, kind));
         let mut found: HashMap<Node, Vec<Child>> = HashMap::new();
         let mut frontier: Vec<Node> = roots.iter().filter_map(as_node).collect();
@@ -175,7 +165,7 @@ impl Namespace {
             }
         }
         if !missing.is_empty() {
-            return Ok((Vec::new(), missing));
+            return Ok(missing);
         }
         self.open_upwards(roots.iter().filter_map(as_node).collect(), found).await
     }
@@ -230,12 +220,8 @@ impl Namespace {
         Ok(Some(children))
     }
 
-    /// Opens the found nodes, each after those below it, but for the last.
-    async fn open_upwards(
-        &self,
-        roots: Vec<Node>,
-        mut found: HashMap<Node, Vec<Child>>,
-    ) -> Result<(Vec<Change>, Vec<Digest>)> {
+    /// Opens the found nodes, each after those below it.
+    async fn open_upwards(&self, roots: Vec<Node>, mut found: HashMap<Node, Vec<Child>>) -> Result<Vec<Digest>> {
         enum Step {
             Down(Node),
             Open(Node, Vec<Child>),
@@ -270,33 +256,26 @@ impl Namespace {
                 }
             }
         }
-        Ok((changes, missing))
+        self.open_all(changes, &mut missing).await?;
+        Ok(missing)
     }
 
     async fn open_all(&self, changes: Vec<Change>, missing: &mut Vec<Digest>) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
         }
-        let nodes = nodes(&changes);
-        refused(nodes, self.hub.catalog().apply(changes).await?, missing);
-        Ok(())
-    }
-}
-
-/// The nodes that these changes open.
-fn nodes(changes: &[Change]) -> Vec<Digest> {
-    let node = |change: &Change| if let Change::Open { node, .. } = change { Some(*node) } else { None };
-    changes.iter().filter_map(node).collect()
-}
-
-/// What kept nodes from being opened.
-fn refused(nodes: Vec<Digest>, outcomes: Vec<Outcome>, missing: &mut Vec<Digest>) {
-    for (node, outcome) in nodes.into_iter().zip(outcomes) {
-        match outcome {
-            Outcome::Done => {}
-            Outcome::Incomplete(digests) => missing.extend(digests),
-            // An earlier part was closed again by the reaper: the walk starts over.
-            _ => missing.push(node),
+        let nodes: Vec<Digest> = changes
+            .iter()
+            .filter_map(|change| if let Change::Open { node, .. } = change { Some(*node) } else { None })
+            .collect();
+        for (node, outcome) in nodes.into_iter().zip(self.hub.catalog().apply(changes).await?) {
+            match outcome {
+                Outcome::Done => {}
+                Outcome::Incomplete(digests) => missing.extend(digests),
+                // An earlier part was closed again by the reaper: the walk starts over.
+                _ => missing.push(node),
+            }
         }
+        Ok(())
     }
 }

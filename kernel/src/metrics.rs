@@ -1,6 +1,5 @@
 //! The kernel's own series. Protocols add nothing to count verbs: each passes through here.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use model::{Error, Meaning};
@@ -15,7 +14,7 @@ use crate::hub::Hub;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Verb {
-    namespace: Arc<str>,
+    namespace: String,
     verb: &'static str,
     outcome: &'static str,
 }
@@ -54,9 +53,9 @@ impl Default for Seconds {
 }
 
 impl Metrics {
-    pub(crate) fn verb(&self, namespace: &Arc<str>, verb: &'static str, error: Option<&Error>, took: Duration) {
+    pub(crate) fn verb(&self, namespace: &str, verb: &'static str, error: Option<&Error>, took: Duration) {
         let outcome = error.map_or("ok", outcome);
-        self.verbs.get_or_create(&Verb { namespace: Arc::clone(namespace), verb, outcome }).inc();
+        self.verbs.get_or_create(&Verb { namespace: namespace.to_owned(), verb, outcome }).inc();
         self.seconds.0.get_or_create(&Named { verb }).observe(took.as_secs_f64());
     }
 

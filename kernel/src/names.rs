@@ -185,7 +185,7 @@ impl Namespace {
     pub(crate) async fn unbound(&self, name: &Name, when: When) -> Result<()> {
         let (space, by) = (self.space.id, self.granted.who().to_owned());
         let change = Change::Unbind { space, name: name.clone(), when, unused_since: None, at: Time::now(), by };
-        match self.apply_names(vec![change]).await?.pop() {
+        match self.apply_names(change).await? {
             Some(Outcome::Fell(_)) => Ok(()),
             Some(Outcome::Conflict) => Err(Error::conflict(format!("{name} points elsewhere by now"))),
             _ => Err(Error::absent(format!("{name} is not bound"))),

@@ -79,18 +79,16 @@ impl Namespace {
         done
     }
 
-    /// Applies a bind or an unbind, and what goes before it; what it let go of can be evicted from now on.
-    pub(crate) async fn apply_names(&self, changes: Vec<Change>) -> Result<Vec<Outcome>> {
+    /// Applies a bind or an unbind; what it let go of can be evicted from now on.
+    pub(crate) async fn apply_names(&self, change: Change) -> Result<Option<Outcome>> {
         let (hub, space) = (self.hub.clone(), Arc::clone(&self.space));
         let work = async move {
-            let mut outcomes = hub.catalog().apply(changes).await?;
-            for outcome in &mut outcomes {
-                if let Outcome::Fell(fallen) = outcome {
-                    space.changes.fetch_add(1, Relaxed);
-                    space.candidates.lock().await.fell(std::mem::take(fallen));
-                }
+            let mut outcome = hub.catalog().apply(vec![change]).await?.pop();
+            if let Some(Outcome::Fell(fallen)) = &mut outcome {
+                space.changes.fetch_add(1, Relaxed);
+                space.candidates.lock().await.fell(std::mem::take(fallen));
             }
-            Ok(outcomes)
+            Ok(outcome)
         };
         self.hub.to_the_end("change names", work).await
     }
