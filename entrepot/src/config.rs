@@ -231,6 +231,12 @@ impl Config {
         Ok(())
     }
 
+    /// Whether nobody said where images are to be pulled through from.
+    pub(crate) fn guesses_upstream(&self) -> bool {
+        let all = matches!(&self.upstream[..], [one] if one.host == "*");
+        all && self.registry.default_upstream == Registry::default().default_upstream
+    }
+
     /// The upstreams, ready to be asked.
     pub(crate) fn upstreams(&self) -> anyhow::Result<Registries> {
         match (Plan { upstream: self.upstream.clone(), pace: self.pace }).open() {

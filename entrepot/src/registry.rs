@@ -64,6 +64,7 @@ impl Registry {
             read_only: false,
             sparse: self.sparse,
             default_upstream: Some(self.default_upstream.clone()).filter(|host| !host.is_empty()),
+            guessed: false,
             rules: rules.collect::<anyhow::Result<_>>()?,
             history: days(self.history_days),
             token: Duration::from_secs(self.token_minutes.saturating_mul(60)),

@@ -239,7 +239,7 @@ async fn own(
     let default = hub.limit("main").unwrap_or(u64::MAX);
     let wiring = Arc::new(Wiring {
         instances: config.instances.clone(),
-        registry: config.registry.settings()?,
+        registry: oci::Settings { guessed: config.guesses_upstream(), ..config.registry.settings()? },
         repositories: repository::repositories(&config.repositories()),
     });
     let quotas = Arc::new(Quotas { hub: hub.clone(), default, asked: Mutex::default() });

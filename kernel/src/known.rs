@@ -69,7 +69,6 @@ impl Default for Names {
 }
 
 impl Names {
-
     /// Protects what is being changed; never held across an await.
     fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
         let index = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0);

@@ -169,6 +169,12 @@ where
     }
     // Who may not know whether there is something of ours learns nothing from what others have.
     let told = told.filter(|error| refused.is_absent() && *error.meaning() != Meaning::Unauthenticated);
+    let away = |error: &Error| *error.meaning() == Meaning::Upstream;
+    if let Some(error) = told.as_ref().filter(|error| away(error) && call.settings.guessed)
+        && call.parameter("ns").is_none()
+    {
+        return Err(Error::absent(format!("{plain} is not here, and {}", error.text())));
+    }
     Err(told.filter(|_| !pushes).unwrap_or(refused))
 }
 

@@ -47,6 +47,8 @@ pub struct Settings {
     pub sparse: bool,
     /// The registry that names without a host are looked for at, when they are in none of our repositories.
     pub default_upstream: Option<String>,
+    /// Nobody chose that registry, it is a guess: where it cannot be reached, a hub without it is a plain registry.
+    pub guessed: bool,
     /// What holds for which tags.
     pub rules: Vec<Rule>,
     /// How long it is remembered what a tag has pointed at; zero for not at all.
@@ -62,6 +64,7 @@ impl Default for Settings {
             read_only: false,
             sparse: false,
             default_upstream: Some("docker.io".into()),
+            guessed: false,
             rules: Vec::new(),
             history: Duration::from_secs(30 * 24 * 3600),
             // Long enough for the largest layer of a push: docker shows the same token until its end.

@@ -12,6 +12,8 @@ use tonic::transport::Channel;
 
 /// Everybody reads images; alice pushes, and asks by digest alone; bob pushes images and knows no digests.
 const CONFIGURATION: &str = r#"
+[registry]
+default_upstream = ""
 [namespaces.main]
 [[listen]]
 address = "127.0.0.1:PORT"
