@@ -32,9 +32,8 @@ fn oras_pushes_and_pulls_through_every_door() {
                 if stage.logs_in() {
                     // It wrote the password down; whoever comes next has none.
                     stage.station.run("rm -rf .docker").ok();
-                    // With the password it would be shown at once; without one the library's other backend tries on
-                    // for minutes before it gives up.
-                    if backend == "token" {
+                    // It tries for a minute before it gives up: one door is enough.
+                    if !door.tls && backend == "token" {
                         run("push", "", "").fails();
                     }
                 }
