@@ -8,7 +8,7 @@ use model::{Error, Result};
 use serde_json::json;
 
 use crate::call::Call;
-use crate::place::Place;
+use crate::place::{self, Place};
 use crate::speak::{Answer, Refused, version};
 
 /// Entries of an answer that was not asked for fewer.
@@ -51,7 +51,7 @@ pub(crate) async fn tags(call: &Call, name: &str) -> Answer {
         if known {
             return answered(name, tags, count, more);
         }
-        listed_there?;
+        listed_there.map_err(|error| if own.is_copy() { error } else { place::judged(call, name, error) })?;
     }
     Err(Error::absent(format!("there is no repository {name}")).into())
 }

@@ -169,13 +169,17 @@ where
     }
     // Who may not know whether there is something of ours learns nothing from what others have.
     let told = told.filter(|error| refused.is_absent() && *error.meaning() != Meaning::Unauthenticated);
-    let away = |error: &Error| *error.meaning() == Meaning::Upstream;
-    if let Some(error) = told.as_ref().filter(|error| away(error) && call.settings.guessed)
-        && call.parameter("ns").is_none()
-    {
-        return Err(Error::absent(format!("{plain} is not here, and {}", error.text())));
+    let told = told.map(|error| judged(call, &plain, error));
+    Err(told.filter(|error| error.is_absent() || !pushes).unwrap_or(refused))
+}
+
+/// An upstream's error as it is told. One that nobody chose and that is away says nothing but that this is not here.
+pub(crate) fn judged(call: &Call, what: &str, error: Error) -> Error {
+    let guess = call.settings.guessed && call.parameter("ns").is_none();
+    if guess && *error.meaning() == Meaning::Upstream {
+        return Error::absent(format!("{what} is not here, and {}", error.text()));
     }
-    Err(told.filter(|_| !pushes).unwrap_or(refused))
+    error
 }
 
 #[cfg(test)]
