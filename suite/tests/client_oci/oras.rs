@@ -29,9 +29,10 @@ fn oras_pushes_and_pulls_through_every_door() {
                 };
                 let (user, password) = if stage.logs_in() { (USER, PASSWORD) } else { ("", "") };
                 run("push", user, password).ok().says("201").says("sha256:");
-                if stage.logs_in() {
-                    // It wrote the password down; whoever comes next has none.
-                    stage.station.run("rm -rf .docker").ok();
+                // It wrote the password down; whoever comes next has none.
+                stage.station.run("rm -rf .docker").ok();
+                // It tries for a minute before it gives up: one door is enough.
+                if stage.logs_in() && !door.tls && backend == "token" {
                     run("push", "", "").fails();
                 }
                 let (user, password) = if access == Access::Public { ("", "") } else { (user, password) };
