@@ -19,7 +19,14 @@ use crate::upload::Claim;
 
 /// Fetches under way, by what they fetch.
 #[derive(Default)]
-pub(crate) struct Fetches(Mutex<HashMap<Digest, Arc<Fetching>>>);
+pub(crate) struct Fetches(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    running: HashMap<Digest, Arc<Fetching>>,
+    /// How many have ended: a lease that was read before one did may say "promised" of what is here by now.
+    ended: u64,
+}
 
 /// A fetch under way.
 struct Fetching {
@@ -29,22 +36,35 @@ struct Fetching {
 }
 
 impl Fetches {
-    /// Protects the map; never held across an await.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Arc<Fetching>>> {
+    /// To be asked before a lease is read, for [`Hub::bring`].
+    pub(crate) fn ended(&self) -> u64 {
+        self.lock().ended
+    }
+
+    /// Protects the table; never held across an await.
+    fn lock(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Hub {
-    /// The bytes of a promised blob as they arrive. Returns once there are some, or it is known why there are none.
-    pub(crate) async fn bring(&self, space: &Arc<Space>, blob: Blob, span: Span, from: Vec<Name>) -> Result<Body> {
+    /// The bytes of a promised blob as they arrive. Returns once there are some, or it is known why there are none;
+    /// `None` when a fetch has ended since the lease was read: read it again.
+    pub(crate) async fn bring(
+        &self,
+        space: &Arc<Space>,
+        (blob, span): (Blob, Span),
+        from: Vec<Name>,
+        ended: u64,
+    ) -> Result<Option<Body>> {
         let fetching = {
             let mut fetches = space.fetches.lock();
-            match fetches.get(&blob.digest) {
+            match fetches.running.get(&blob.digest) {
                 Some(fetching) => Arc::clone(fetching),
+                None if fetches.ended != ended => return Ok(None),
                 None => {
                     let fetching = Arc::new(Fetching { progress: Progress::new(0), homeless: Mutex::default() });
-                    fetches.insert(blob.digest, Arc::clone(&fetching));
+                    fetches.running.insert(blob.digest, Arc::clone(&fetching));
                     let (hub, space, watched) = (self.clone(), Arc::clone(space), Arc::clone(&fetching));
                     let from = from.clone();
                     self.spawn("fetch a blob", async move { hub.fetch(&space, blob, &from, &watched).await });
@@ -59,9 +79,9 @@ impl Hub {
                     Some(body) => body,
                     None => self.ask_for(blob, &from).await?.0,
                 };
-                relay::body(self.clone(), sent, blob, span)
+                relay::body(self.clone(), sent, blob, span).map(Some)
             }
-            begun => begun,
+            begun => begun.map(Some),
         }
     }
 
@@ -82,7 +102,11 @@ impl Hub {
             }
         }
         // After its lease is held: whoever finds neither asks the catalog again.
-        space.fetches.lock().remove(&blob.digest);
+        {
+            let mut fetches = space.fetches.lock();
+            fetches.running.remove(&blob.digest);
+            fetches.ended += 1;
+        }
         progress.finish(done);
     }
 

@@ -43,6 +43,7 @@ impl Hub {
         }
         let mut before = None;
         loop {
+            let ended = space.fetches.ended();
             let row = self.lease(space, digest).await?;
             let blob = row.blob;
             let span = Span::within(blob.size, offset, limit)?;
@@ -50,7 +51,10 @@ impl Hub {
                 let source = row.source.map(Name::new).transpose()?;
                 let from: Vec<Name> =
                     hint.cloned().into_iter().chain(source.filter(|from| hint != Some(from))).collect();
-                return Ok((blob, self.bring(space, blob, span, from).await?));
+                match self.bring(space, (blob, span), from, ended).await? {
+                    Some(body) => return Ok((blob, body)),
+                    None => continue,
+                }
             }
             let at = row.at;
             let found = match (row.bytes, at) {
